@@ -1,0 +1,1 @@
+"""Flexible deep networks trained with in-place knowledge distillation and teacher assistants."""
