@@ -1,0 +1,163 @@
+"""What a model costs: multiply-adds, parameters, bytes, and latency on this machine."""
+
+import math
+import os
+import time
+
+import numpy as np
+import tensorflow as tf
+
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+
+
+def multiply_adds(model):
+    """Returns how many multiply-adds the model's convolutions and dense layers do for one example.
+
+    It counts the operations of the traced model rather than its layers, so custom layers, sliced
+    kernels and layers used several times count for what they compute. One multiply-add is one,
+    not two; biases, normalisation, activations and pooling do not count.
+
+    Args:
+        model: built `keras.Model` with known input shapes, such as `network.submodel(0)`.
+
+    Returns:
+        int.
+
+    Raises:
+        ValueError: the model has no inputs yet, or a side of an input is not fixed.
+
+    Example:
+        >>> image = keras.Input([8, 8, 3])
+        >>> multiply_adds(keras.Model(image, keras.layers.Conv2D(16, 3, padding="same")(image)))
+        27648
+    """
+    return _graph_multiply_adds(_inference(model, batch_size=1).graph)
+
+
+def parameters(model):
+    """Returns the number of trainable parameters, int."""
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+
+
+def weight_bytes(model):
+    """Returns the bytes of all weights, including batch normalisation's running statistics, int."""
+    return sum(
+        math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in model.weights
+    )
+
+
+def latency(model, batch_size=1, warmup=10, repeats=100):
+    """Measures how long the model takes for one batch on this machine, as a `tf.function`.
+
+    Args:
+        model: built `keras.Model` with known input shapes.
+        batch_size: examples per call, at least 1.
+        warmup: calls before the clock starts, at least 0.
+        repeats: timed calls, at least 1.
+
+    Returns:
+        dict of `median_ms` and `p95_ms`, milliseconds per call including the copy of the result
+        to the host; `batch_size`; and `threads`, how many TensorFlow may use within an operation.
+
+    Raises:
+        ValueError: a number is out of range, or a side of the model's input is not fixed.
+
+    Example:
+        >>> latency(network.submodel(0))
+        {'median_ms': 1.9, 'p95_ms': 2.3, 'batch_size': 1, 'threads': 2}
+    """
+    _check_at_least(1, batch_size=batch_size, repeats=repeats)
+    _check_at_least(0, warmup=warmup)
+    infer = _inference(model, batch_size)
+    images = [_random_bytes(spec) for spec in infer.structured_input_signature[0]]
+    seconds = [_timed_call(infer, images) for _ in range(warmup + repeats)][warmup:]
+    return {
+        "median_ms": 1e3 * float(np.median(seconds)),
+        "p95_ms": 1e3 * float(np.percentile(seconds, 95)),
+        "batch_size": batch_size,
+        "threads": _threads(),
+    }
+
+
+def _inference(model, batch_size):
+    """Returns the model's inference as a concrete function of batches of `batch_size`."""
+    specs = [_input_spec(tensor, batch_size) for tensor in getattr(model, "inputs", None) or ()]
+    if not specs:
+        raise ValueError(
+            f"Expected a model whose inputs are known, such as a functional one; build it first. "
+            f"Received: model={model}"
+        )
+
+    def infer(*inputs):
+        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+
+    return tf.function(infer).get_concrete_function(*specs)
+
+
+def _input_spec(tensor, batch_size):
+    if None in tensor.shape[1:]:
+        raise ValueError(
+            f"Expected an input whose sides are all fixed; build the model for one image size. "
+            f"Received: shape={tuple(tensor.shape)}"
+        )
+    return tf.TensorSpec((batch_size, *tensor.shape[1:]), tensor.dtype)
+
+
+def _graph_multiply_adds(graph):
+    total = 0
+    for operation in graph.get_operations():
+        if operation.type in _CALLS:
+            # Keras wraps grouped convolutions in functions of their own.
+            total += _graph_multiply_adds(graph._get_function(operation.get_attr("f").name).graph)
+        elif operation.type in _TERMS_PER_OUTPUT:
+            terms = _TERMS_PER_OUTPUT[operation.type](operation)
+            total += operation.outputs[0].shape.num_elements() * terms
+    return total
+
+
+def _convolution_terms(operation):
+    """A kernel is [height, width, channels in per group, channels out]."""
+    return operation.inputs[1].shape[:-1].num_elements()
+
+
+def _depthwise_terms(operation):
+    """A kernel is [height, width, channels in, outputs per channel]."""
+    return operation.inputs[1].shape[:2].num_elements()
+
+
+def _product_terms(operation):
+    transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+    return operation.inputs[0].shape[-2 if transposed else -1]
+
+
+# How many products are summed into one output element.
+_TERMS_PER_OUTPUT = {
+    "Conv2D": _convolution_terms,
+    "DepthwiseConv2dNative": _depthwise_terms,
+    "MatMul": _product_terms,
+    "BatchMatMulV2": _product_terms,
+}
+
+
+def _random_bytes(spec):
+    values = np.random.default_rng(0).integers(0, 256, spec.shape)
+    return tf.constant(values.astype(spec.dtype.as_numpy_dtype))
+
+
+def _timed_call(infer, inputs):
+    start = time.perf_counter()
+    # Copying the result waits for it; a GPU returns from the call before it has computed.
+    tf.nest.map_structure(lambda output: output.numpy(), infer(*inputs))
+    return time.perf_counter() - start
+
+
+def _threads():
+    # TensorFlow's own default is one thread per core that the process may run on.
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return tf.config.threading.get_intra_op_parallelism_threads() or available
+
+
+def _check_at_least(least, **values):
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"Expected an integer >= {least}. Received: {name}={value!r}")
