@@ -66,7 +66,7 @@ def check_images(images, where):
     if dtype != np.uint8 or shape is None or len(shape) != 4 or shape[-1] != 3:
         raise ValueError(
             f"Images of the {where} must be a uint8 array [examples, height, width, 3] with "
-            f"values 0..255. Received: images of dtype {dtype} and shape {shape}"
+            f"values 0..255. Received: images.dtype={dtype}, images.shape={shape}"
         )
     if 0 in shape:
         raise ValueError(f"The {where} has no images. Received: images.shape={shape}")
@@ -78,12 +78,12 @@ def check_labels(labels, where, examples, classes=None):
     if dtype != np.int32 or shape != (examples,):
         raise ValueError(
             f"Labels of the {where} must be an int32 array, one label for each of its {examples} "
-            f"images. Received: labels of dtype {dtype} and shape {shape}"
+            f"images. Received: labels.dtype={dtype}, labels.shape={shape}"
         )
     if classes is not None and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(
             f"Labels of the {where} must lie in 0..{classes - 1}, as it has {classes} classes. "
-            f"Received: labels from {labels.min()} to {labels.max()}"
+            f"Received: labels.min()={labels.min()}, labels.max()={labels.max()}"
         )
 
 

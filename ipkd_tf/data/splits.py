@@ -69,4 +69,4 @@ def subset_indices(labels, examples, name, seed=SPLIT_SEED):
 
 def split_off_test(labels):
     """Sorted indices `(train, test)` of the fixed stratified split of a source without one."""
-    return stratified_indices(labels, round(TEST_SHARE * len(labels)))
+    return stratified_indices(labels, max(1, round(TEST_SHARE * len(labels))))

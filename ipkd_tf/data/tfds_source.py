@@ -7,7 +7,7 @@ from ipkd_tf.data import memory, splits, tfds_split, tfds_stored
 from ipkd_tf.data.dataset import ImageDataset, mean_and_std
 
 # Published statistics, as kalviny/MSDNet-PyTorch uses them for CIFAR.
-_PUBLISHED = {
+PUBLISHED = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
@@ -39,7 +39,7 @@ def read(
     test = test.subset(test_examples, "test_examples", seed)
     memory.check_fits(name, len(train.labels) + len(test.labels), size, size)
     train_images = tfds_split.images(builder, train, size)
-    mean, std = _PUBLISHED.get(builder.name) or mean_and_std(train_images)
+    mean, std = PUBLISHED.get(builder.name) or mean_and_std(train_images)
     label = builder.info.features["label"]
     return ImageDataset(
         name=name,

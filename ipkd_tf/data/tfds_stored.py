@@ -10,8 +10,9 @@ import urllib.error
 import urllib.request
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-_SECONDS_TO_ANSWER = 4  # a reachable host takes well under one
+SECONDS_TO_ANSWER = 4  # a reachable host takes well under one
 _TFDS_BUCKET = "https://storage.googleapis.com"  # stands for the network if no source is known
 
 
@@ -61,7 +62,7 @@ def _prepare(builder):
     config = tfds.download.DownloadConfig(manual_dir=_manual_dir(builder), try_download_gcs=False)
     try:
         builder.download_and_prepare(download_config=config)
-    except tfds.download.NonMatchingChecksumError as error:
+    except NonMatchingChecksumError as error:
         raise ValueError(
             f"An archive of data set {builder.name!r} is not the official one (wrong checksum, "
             "perhaps an interrupted download). Remove it and get it again.\n"
@@ -100,21 +101,23 @@ def _source(builder):
 
 def _answers(url):
     """Whether the host of `url` answers at all within a few seconds."""
-    answered = threading.Event()
+    answers = []
 
     def ask():
         try:
             request = urllib.request.Request(url, method="HEAD")
-            urllib.request.urlopen(request, timeout=_SECONDS_TO_ANSWER).close()
+            urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
         except urllib.error.HTTPError:  # an answer too
             pass
         except OSError:
             return
-        answered.set()
+        answers.append(url)
 
     # In a thread because name resolution knows no timeout.
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(_SECONDS_TO_ANSWER)
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(SECONDS_TO_ANSWER)
+    return bool(answers)
 
 
 def _ways_out(builder):

@@ -1,0 +1,93 @@
+"""Crop and flip against every slow pad-crop-flip that could have made the image."""
+
+import itertools
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+from ipkd_tf.data import Augmentation
+
+
+def random_images(number, height, width):
+    return np.random.RandomState(0).randint(1, 256, (number, height, width, 3)).astype(np.uint8)
+
+
+def augmented(augmentation, images, seed=(0, 0)):
+    labels = tf.range(len(images))
+    result, same_labels = augmentation(tf.constant(images), labels, tf.constant(seed, tf.int64))
+    np.testing.assert_array_equal(same_labels, labels)
+    return result.numpy()
+
+
+def explanations(original, result, padding):
+    """All (top, left, flipped) for which padding, cropping and flipping gives `result`."""
+    height, width, _ = original.shape
+    padded = np.pad(original, ((padding, padding), (padding, padding), (0, 0)))
+    found = []
+    for top, left in itertools.product(range(2 * padding + 1), repeat=2):
+        crop = padded[top : top + height, left : left + width]
+        found += [(top, left, False)] * np.array_equal(crop, result)
+        found += [(top, left, True)] * np.array_equal(crop[:, ::-1], result)
+    return found
+
+
+class AugmentationTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters((32, 32, 4, True), (9, 14, 3, True), (16, 16, 4, False))
+    def test_each_image_is_one_padded_crop_possibly_flipped(self, height, width, padding, flip):
+        images = random_images(48, height, width)
+        result = augmented(Augmentation(padding, flip), images)
+        drawn = [explanations(a, b, padding) for a, b in zip(images, result, strict=True)]
+        self.assertEqual([len(found) for found in drawn], [1] * len(images))
+        tops, lefts, flips = zip(*(found[0] for found in drawn), strict=True)
+        self.assertGreater(len(set(zip(tops, lefts, strict=True))), 20)
+        self.assertEqual(set(flips), {True, False} if flip else {False})
+
+    def test_flip_without_crop(self):
+        images = random_images(32, 8, 6)
+        result = augmented(Augmentation(crop_padding=0), images)
+        flips = [explanations(a, b, 0)[0][2] for a, b in zip(images, result, strict=True)]
+        self.assertEqual(set(flips), {True, False})
+
+    def test_offsets_and_flips_are_uniform(self):
+        images = np.arange(1, 10, dtype=np.uint8).reshape(1, 3, 3, 1)
+        images = np.tile(images, (3600, 1, 1, 3))
+        result = augmented(Augmentation(crop_padding=1), images)
+        seen, counts = np.unique(result.reshape(3600, -1), axis=0, return_counts=True)
+        self.assertLen(seen, 9 * 2)
+        # 200 of each expected; the standard deviation of a count is 14.
+        self.assertAllInRange(counts, 200 - 5 * 14, 200 + 5 * 14)
+
+    def test_switched_off_it_adds_nothing(self):
+        images, labels = tf.zeros((2, 4, 4, 3), tf.uint8), tf.range(2)
+        result = Augmentation(crop_padding=0, flip=False)(images, labels, seed=(0, 0))
+        self.assertIs(result[0], images)
+        self.assertIs(result[1], labels)
+
+    def test_seed_decides(self):
+        images = random_images(16, 8, 8)
+        first = augmented(Augmentation(), images, seed=(1, 2))
+        self.assertAllEqual(first, augmented(Augmentation(), images, seed=(1, 2)))
+        self.assertNotAllEqual(first, augmented(Augmentation(), images, seed=(1, 3)))
+        self.assertNotAllEqual(first, augmented(Augmentation(), images, seed=(2, 2)))
+
+    def test_cropping_does_not_depend_on_flipping(self):
+        images = random_images(16, 8, 8)
+        images = np.concatenate([images, images[:, :, ::-1]], axis=2)  # symmetric: flip unseen
+        padding = 2
+        plain = augmented(Augmentation(padding, flip=False), images)
+        flipped = augmented(Augmentation(padding, flip=True), images)
+        tops = [
+            [explanations(i, r, padding)[0][0] for i, r in zip(images, result, strict=True)]
+            for result in (plain, flipped)
+        ]
+        self.assertEqual(tops[0], tops[1])
+
+    @parameterized.parameters(-1, 1.5, True, "4")
+    def test_refuses_padding(self, padding):
+        with self.assertRaisesRegex(ValueError, f"pixels.*Received: crop_padding={padding!r}"):
+            Augmentation(crop_padding=padding)
+
+    def test_refuses_flip(self):
+        with self.assertRaisesRegex(ValueError, "True or False.*Received: flip=1"):
+            Augmentation(flip=1)

@@ -1,0 +1,188 @@
+"""A folder of images per class: layouts, formats, and what can be wrong with them."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+from PIL import Image
+
+from ipkd_tf.data import folder, memory
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def save(path, colour=RED, size=(8, 8), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path, **options)
+
+
+class FolderTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.root = pathlib.Path(self.create_tempdir().full_path)
+
+    def save_classes(self, root, number=10):
+        for index in range(number):
+            save(root / "dog" / f"{index}.png", BLUE)
+            save(root / "cat" / f"{index}.bmp", RED)
+
+    def test_a_fifth_is_held_out(self):
+        self.save_classes(self.root)
+        data = folder.read(self.root)
+        self.assertEqual(data.class_names, ("cat", "dog"))
+        self.assertAllEqual(np.bincount(data.train_labels), [8, 8])
+        self.assertAllEqual(np.bincount(data.test_labels), [2, 2])
+        for images, labels in (
+            (data.train_images, data.train_labels),
+            (data.test_images, data.test_labels),
+        ):
+            for image, label in zip(images, labels, strict=True):
+                self.assertAllEqual(image, np.broadcast_to([RED, BLUE][label], (8, 8, 3)))
+        self.assertAllClose(data.mean, (0.5, 0.0, 0.5))
+        self.assertAllClose(data.std, (0.5, 1 / 255, 0.5))
+
+    def test_given_splits(self):
+        self.save_classes(self.root / "train", 3)
+        self.save_classes(self.root / "test", 2)
+        data = folder.read(str(self.root), image_size=4, train_examples=2)
+        self.assertEqual(data.train_images.shape, (2, 4, 4, 3))
+        self.assertEqual(data.test_images.shape, (4, 4, 4, 3))
+
+    def test_a_class_may_be_called_train(self):
+        for name in ("train", "plane"):
+            for index in range(5):
+                save(self.root / name / f"{index}.png")
+        self.assertEqual(folder.read(self.root).class_names, ("plane", "train"))
+
+    def test_hidden_files_are_ignored_and_others_named(self):
+        self.save_classes(self.root)
+        (self.root / "cat" / ".DS_Store").write_bytes(b"x")
+        (self.root / ".cache").mkdir()
+        folder.read(self.root)
+        (self.root / "cat" / "notes.txt").write_text("x")
+        with self.assertWarnsRegex(UserWarning, "Ignored 1 entries .*cat"):
+            data = folder.read(self.root)
+        self.assertLen(data.train_images, 16)
+
+    def only_image(self, name, save_image):
+        """Reads one odd image among plain ones; returns its pixels."""
+        for index in range(2):
+            save(self.root / "test" / "a" / f"{index}.png")
+        (self.root / "train" / "a").mkdir(parents=True)
+        save_image(self.root / "train" / "a" / name)
+        return folder.read(self.root).train_images[0]
+
+    @parameterized.parameters(
+        ("L", 128, (128, 128, 128)),
+        ("1", 1, (255, 255, 255)),
+        ("RGBA", (0, 0, 255, 255), BLUE),
+        ("RGBA", (0, 0, 255, 0), (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 51), (204, 204, 204)),
+        ("LA", (10, 255), (10, 10, 10)),
+        ("I;16", 32768, (128, 128, 128)),
+    )
+    def test_modes(self, mode, value, expected):
+        image = Image.new(mode, (8, 8), value)
+        pixels = self.only_image("odd.png", image.save)
+        self.assertAllEqual(pixels, np.broadcast_to(expected, (8, 8, 3)))
+
+    def test_palette(self):
+        image = Image.new("P", (8, 8), 1)
+        image.putpalette([0, 0, 0, 0, 255, 0])
+        pixels = self.only_image("odd.GIF", image.save)
+        self.assertAllEqual(pixels, np.broadcast_to((0, 255, 0), (8, 8, 3)))
+
+    def test_jpeg_in_cmyk(self):
+        image = Image.new("CMYK", (8, 8), (255, 255, 0, 0))  # cyan and magenta: blue
+        pixels = self.only_image("odd.jpeg", image.save)
+        self.assertAllClose(pixels[4, 4], BLUE, atol=8)
+
+    def test_orientation(self):
+        def save_lying(path):
+            image = Image.new("RGB", (8, 8), RED)
+            image.paste(BLUE, (0, 0, 8, 4))  # the stored upper half
+            exif = image.getexif()
+            exif[0x0112] = 3  # "turn by 180 degrees to view"
+            image.save(path, exif=exif)
+
+        pixels = self.only_image("odd.png", save_lying)
+        self.assertAllEqual(pixels[0, 0], RED)
+        self.assertAllEqual(pixels[7, 7], BLUE)
+
+    def test_scaling_averages(self):
+        def save_halves(path):
+            image = Image.new("L", (16, 8), 0)
+            image.paste(200, (8, 0, 16, 8))
+            image.save(path)
+
+        for index in range(2):
+            save(self.root / "test" / "a" / f"{index}.png")
+        (self.root / "train" / "a").mkdir(parents=True)
+        save_halves(self.root / "train" / "a" / "wide.png")
+        image = folder.read(self.root, image_size=2).train_images[0]
+        self.assertEqual(image.shape, (2, 2, 3))
+        self.assertAllInRange(image[:, 0], 0, 40)
+        self.assertAllInRange(image[:, 1], 160, 200)
+
+    def refuses(self, *needles, **settings):
+        with self.assertRaises(ValueError) as caught:
+            folder.read(self.root, **settings)
+        for needle in (*needles, "Received: "):
+            self.assertIn(needle, str(caught.exception))
+
+    @parameterized.parameters(b"", b"no image at all", "cut", "cut png")
+    def test_broken_file(self, content):
+        self.save_classes(self.root)
+        broken = self.root / "cat" / ("broken.png" if content == "cut png" else "broken.jpg")
+        if isinstance(content, str):
+            pixels = np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(broken)
+            content = broken.read_bytes()[:1500]
+        broken.write_bytes(content)
+        self.refuses(str(broken), "Replace it, or remove it", image_size=8)
+
+    def test_missing_path(self):
+        self.root = self.root / "nowhere"
+        self.refuses("There is no folder", "nowhere")
+
+    def test_no_class_folders(self):
+        save(self.root / "0.png")
+        self.refuses("no class folders")
+
+    def test_empty_class(self):
+        self.save_classes(self.root)
+        (self.root / "bird").mkdir()
+        self.refuses("bird", "has no images", "remove the folder")
+
+    def test_train_without_test(self):
+        self.save_classes(self.root / "train")
+        self.refuses("has no", str(self.root / "test"))
+
+    def test_classes_differ(self):
+        self.save_classes(self.root / "train", 2)
+        self.save_classes(self.root / "test", 2)
+        save(self.root / "test" / "bird" / "0.png")
+        self.refuses("only one of them has bird")
+
+    def test_sizes_differ(self):
+        self.save_classes(self.root)
+        save(self.root / "dog" / "large.png", size=(9, 9))
+        self.refuses("different sizes", "large.png", "--image_size=32")
+        self.assertEqual(folder.read(self.root, image_size=8).train_images.shape[1:], (8, 8, 3))
+
+    def test_not_square(self):
+        for index in range(5):
+            save(self.root / "cat" / f"{index}.png", size=(8, 6))
+        self.refuses("square", "8x6", "--image_size=32")
+
+    def test_too_few_images_to_hold_out(self):
+        save(self.root / "cat" / "0.png")
+        save(self.root / "dog" / "0.png")
+        self.refuses("each class two examples")
+
+    def test_too_large_is_found_before_decoding(self):
+        self.save_classes(self.root)
+        (self.root / "cat" / "broken.png").write_bytes(b"never read")
+        self.refuses("GiB", image_size=20_000)
+        self.assertGreater(21 * 20_000**2 * 3, memory.MEMORY_LIMIT)
