@@ -70,7 +70,7 @@ class SGD(keras.optimizers.SGD):
         """Applies one step to one variable, `tf.Variable` of the current replica."""
         index = self._get_variable_index(variable)
         learning_rate = tf.cast(learning_rate, variable.dtype)
-        gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+        gradient = tf.cast(gradient, variable.dtype)
         if self._weight_decays[index]:
             gradient += self._weight_decays[index] * variable
         if not self.momentum:

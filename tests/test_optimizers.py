@@ -117,14 +117,16 @@ class RuleTest(tf.test.TestCase, parameterized.TestCase):
             },
         )
 
-    def test_sparse_gradient(self):
+    @parameterized.parameters(
+        ({"momentum": 0.9, "weight_decay": 1.0}, [[0.9], [0.9], [0.7]]),
+        ({"momentum": 0.9}, [[1.0], [1.0], [0.8]]),
+        ({}, [[1.0], [1.0], [0.8]]),
+    )
+    def test_gradient_of_some_rows(self, settings, expected):
         table = keras.Variable(np.ones([3, 1], np.float32))
-        optimizer = optimizers.SGD(0.1, momentum=0.9, weight_decay=1.0)
-        rows = tf.IndexedSlices(
-            tf.constant([[1.0], [1.0]]), tf.constant([2, 2]), tf.constant([3, 1])
-        )
-        optimizer.apply([rows], [table])
-        self.assertAllClose(table, [[0.9], [0.9], [0.7]])
+        rows = tf.IndexedSlices(tf.ones([2, 1]), tf.constant([2, 2]), tf.constant([3, 1]))
+        optimizers.SGD(0.1, **settings).apply([rows], [table])
+        self.assertAllClose(table, expected)
 
     def test_loss_scaling(self):
         variable = keras.Variable(self.start)
