@@ -83,7 +83,7 @@ def per_example_losses(labels, logits, teachers, distillation_weight, temperatur
     Raises:
         ValueError: an argument is out of range, or shapes or dtypes do not fit.
     """
-    _check_settings(distillation_weight, temperature, divergence)
+    check_settings(distillation_weight, temperature, divergence)
     logits = _check_logits(logits)
     labels = _check_labels(labels, logits[0])
     teacher_weights = from_spec(teachers, len(logits))
@@ -178,7 +178,7 @@ def _reverse_kl(teacher, student, weights):
 _DIVERGENCE_OF = dict(zip(DIVERGENCES, (_kl, _cross_entropy, _reverse_kl), strict=True))
 
 
-def _check_settings(distillation_weight, temperature, divergence):
+def check_settings(distillation_weight, temperature, divergence):
     if not 0 <= distillation_weight <= 1:
         raise ValueError(
             f"The distillation weight must be in [0, 1]. "
