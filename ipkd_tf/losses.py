@@ -179,6 +179,10 @@ _DIVERGENCE_OF = dict(zip(DIVERGENCES, (_kl, _cross_entropy, _reverse_kl), stric
 
 
 def check_settings(distillation_weight, temperature, divergence):
+    """Raises ValueError unless L is in [0, 1], T finite and > 0, and D one of `DIVERGENCES`.
+
+    For callers that take these settings long before they have logits.
+    """
     if not 0 <= distillation_weight <= 1:
         raise ValueError(
             f"The distillation weight must be in [0, 1]. "

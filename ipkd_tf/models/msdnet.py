@@ -1,0 +1,230 @@
+"""MSDNet: a multi-scale densely connected network with an exit after each block."""
+
+import dataclasses
+
+import keras
+
+from ipkd_tf import layers
+from ipkd_tf.models import flexible
+from ipkd_tf.models.msdnet_layout import Layout
+
+
+@keras.saving.register_keras_serializable("ipkd_tf")
+class MSDNet(flexible.FlexibleNetwork):
+    """Multi-scale DenseNet with early exits, the variant for small images.
+
+    Every layer sees all earlier features of its scale and of the next finer one. Exits read the
+    coarsest scale, so each of them answers from whole-image features.
+
+    Args:
+        num_classes: Number of classes.
+        image_size: Height and width of the images, pixels.
+        mean: Per channel mean of the images, as a share of 255.
+        std: Per channel standard deviation of the images, as a share of 255.
+        blocks: Number of blocks, each ending in an exit.
+        base: Layers of the first block.
+        step: Layers of each further block (`even`); their growth (`lin_grow`: block k + 1 has
+            step * k + 1 layers).
+        step_mode: `even` or `lin_grow`.
+        channels: Channels of the first convolution; growth_factors multiply it at coarser scales.
+        growth: Channels a layer adds at the finest scale.
+        growth_factors: Multiplier of channels and growth for each scale, finest first; its length
+            is the number of scales.
+        bottleneck: Whether a 1x1 convolution precedes each 3x3 one.
+        bottleneck_factors: For each scale, bottleneck channels per channel that the 3x3 convolution
+            adds.
+        prune: Which finer scales later layers drop: `max` (one every third of the depth, for three
+            scales) or `min` (only those that no later exit reads).
+        reduction: Share of the channels that a transition keeps; 0 for no transitions.
+        exit_channels: Channels of the two convolutions of each exit.
+
+    Returns:
+        Logits `[batch, num_classes]` for each exit, earliest first.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> network = MSDNet(num_classes=100)
+        >>> exit_1, *_, exit_7 = network(images)
+
+    Source: Huang et al., Multi-Scale Dense Networks, ICLR 2018; kalviny/MSDNet-PyTorch.
+    """
+
+    def __init__(
+        self,
+        num_classes=10,
+        image_size=32,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        blocks=7,
+        base=4,
+        step=2,
+        step_mode="even",
+        channels=16,
+        growth=6,
+        growth_factors=(1, 2, 4),
+        bottleneck=True,
+        bottleneck_factors=(1, 2, 4),
+        prune="max",
+        reduction=0.5,
+        exit_channels=128,
+        name=None,
+    ):
+        layout = Layout(
+            num_classes=num_classes,
+            image_size=image_size,
+            mean=tuple(mean),
+            std=tuple(std),
+            blocks=blocks,
+            base=base,
+            step=step,
+            step_mode=step_mode,
+            channels=channels,
+            growth=growth,
+            growth_factors=tuple(growth_factors),
+            bottleneck=bottleneck,
+            bottleneck_factors=tuple(bottleneck_factors),
+            prune=prune,
+            reduction=reduction,
+            exit_channels=exit_channels,
+        )
+        images = keras.Input((image_size, image_size, 3), name="image")
+        logits = _msdnet(images, layout, range(blocks), layers.BatchNormalization)
+        names = [f"exit_{number}" for number in range(1, blocks + 1)]
+        super().__init__(inputs=images, outputs=logits, submodel_names=names, name=name)
+        self.layout = layout
+
+    def build_submodel(self, index):
+        size = self.layout.image_size
+        images = keras.Input((size, size, 3), name="image")
+        (logits,) = _msdnet(images, self.layout, [index], keras.layers.BatchNormalization)
+        return keras.Model(images, logits, name=self.submodel_names[index])
+
+    def get_config(self):
+        return {**dataclasses.asdict(self.layout), "name": self.name}
+
+
+def _msdnet(images, layout, exits, batch_normalization):
+    """The graph from images to the logits of the given exits, and nothing those do not need."""
+    make = _Layers(batch_normalization)
+    blocks = layout.block_layers()[: exits[-1] + 1]
+    remaining = sum(map(len, blocks))
+    features = _stem(flexible.normalize_images(images, layout.mean, layout.std), layout, make)
+    logits = []
+    for index, block in enumerate(blocks):
+        for layer in block:
+            remaining -= 1
+            # The last exit reads the coarsest scale; each layer before it needs one finer scale.
+            finest = max(layer.finest_out, layout.scales - 1 - remaining)
+            features = _layer(features, layer, finest, layout, make)
+        if index in exits:
+            logits.append(_exit(features[layout.scales - 1], index + 1, layout, make))
+    return logits
+
+
+def _stem(x, layout, make):
+    features = {}
+    for scale, factor in enumerate(layout.growth_factors):
+        name = f"stem_scale_{scale + 1}"
+        x = make.conv(x, name, layout.channels * factor, 3, strides=1 if scale == 0 else 2)
+        features[scale] = x = make.norm_relu(x, name)
+    return features
+
+
+def _layer(features, layer, finest, layout, make):
+    """One layer on the features of all scales `{scale: [batch, height, width, channels]}`."""
+    coarser, same = _bottlenecks(features, layer, finest, layout, make)
+    outputs = {}
+    for scale in range(finest, layout.scales):
+        name = f"{layer.name}_scale_{scale + 1}"
+        added = layout.growth * layout.growth_factors[scale]
+        if scale in coarser:
+            parts = [
+                make.conv(coarser[scale], f"{name}_down", added // 2, 3, strides=2),
+                make.conv(same[scale], f"{name}_normal", added // 2, 3),
+            ]
+            new = keras.layers.Concatenate()(parts)
+        else:
+            new = make.conv(same[scale], f"{name}_normal", added, 3)
+        new = make.norm_relu(new, name)
+        outputs[scale] = keras.layers.Concatenate()([features[scale], new])
+        if layer.channels_kept:
+            kept = layer.channels_kept * layout.growth_factors[scale]
+            name = f"{name}_transition"
+            outputs[scale] = make.norm_relu(make.conv(outputs[scale], name, kept, 1), name)
+    return outputs
+
+
+def _bottlenecks(features, layer, finest, layout, make):
+    """The inputs of a layer's 3x3 convolutions: from one scale finer, and from the same scale.
+
+    At each scale the two 1x1 convolutions that read the same features (for the 3x3 down to the next
+    scale, and for the normal one) run as one convolution, normalisation and activation, then split.
+    """
+    coarser, same = {}, {}
+    for scale in range(max(layer.finest_in, finest - 1), layout.scales):
+        x, widths = features[scale], {}
+        channels = layer.channels_in * layout.growth_factors[scale]
+        # The part for the coarser scale comes first: a sub-model without the other keeps a prefix.
+        for user in (scale + 1, scale):
+            if finest <= user < layout.scales:
+                halves = user > layer.finest_out or layer.finest_out > layer.finest_in
+                added = layout.growth * layout.growth_factors[user] // (2 if halves else 1)
+                widths[user] = min(channels, layout.bottleneck_factors[scale] * added)
+        parts = [x] * len(widths)
+        if layout.bottleneck:
+            name = f"{layer.name}_scale_{scale + 1}_bottleneck"
+            x = make.norm_relu(make.conv(x, name, sum(widths.values()), 1), name)
+            parts = make.split(x, list(widths.values()))
+        for user, part in zip(widths, parts, strict=True):
+            (same if user == scale else coarser)[user] = part
+    return coarser, same
+
+
+def _exit(x, number, layout, make):
+    """Two 3x3 convolutions at stride 2, average pooling, dense layer: `[batch, classes]`."""
+    for position in (1, 2):
+        name = f"exit_{number}_conv_{position}"
+        x = make.norm_relu(make.conv(x, name, layout.exit_channels, 3, strides=2), name)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return make.dense(x, f"exit_{number}_logits", layout.num_classes)
+
+
+class _Layers:
+    """The layers MSDNet is made of, initialised as PyTorch does by default."""
+
+    def __init__(self, batch_normalization):
+        self.batch_normalization = batch_normalization
+
+    def conv(self, x, name, filters, kernel_size, strides=1):
+        if strides > 1:
+            x = keras.layers.ZeroPadding2D(kernel_size // 2)(x)
+        return keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides,
+            padding="same" if strides == 1 else "valid",
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+            name=name,
+        )(x)
+
+    def norm_relu(self, x, name):
+        norm = self.batch_normalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")
+        return keras.layers.ReLU()(norm(x))
+
+    def split(self, x, sizes):
+        if len(sizes) == 1:
+            return [x]
+        return keras.ops.split(x, [sizes[0]], axis=-1)
+
+    def dense(self, x, name, units):
+        bound = x.shape[-1] ** -0.5
+        return keras.layers.Dense(
+            units,
+            kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+            bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+            dtype="float32",
+            name=name,
+        )(x)

@@ -1,0 +1,109 @@
+"""The layout of an MSDNet: which layer stands at which scales, with how many channels."""
+
+import dataclasses
+import math
+
+from ipkd_tf.models import flexible
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """Where one layer stands: its block, its scales, the channels it reads and passes on.
+
+    Channels are those of the finest scale; the growth factors multiply them at coarser ones.
+    """
+
+    name: str
+    finest_in: int
+    finest_out: int
+    channels_in: int
+    channels_kept: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The constructor arguments of MSDNet, checked, and the layout they ask for."""
+
+    num_classes: int
+    image_size: int
+    mean: tuple
+    std: tuple
+    blocks: int
+    base: int
+    step: int
+    step_mode: str
+    channels: int
+    growth: int
+    growth_factors: tuple
+    bottleneck: bool
+    bottleneck_factors: tuple
+    prune: str
+    reduction: float
+    exit_channels: int
+
+    def __post_init__(self):
+        whole = ("num_classes", "image_size", "blocks", "base", "step", "channels", "growth")
+        whole += ("exit_channels",)
+        flexible.check_positive(**{name: getattr(self, name) for name in whole})
+        flexible.check_positive(
+            growth_factors=self.growth_factors, bottleneck_factors=self.bottleneck_factors
+        )
+        flexible.check_statistics(self.mean, self.std)
+        if len(self.growth_factors) != len(self.bottleneck_factors):
+            raise ValueError(
+                "Expected one bottleneck factor for each growth factor. Received: "
+                f"growth_factors={self.growth_factors}, "
+                f"bottleneck_factors={self.bottleneck_factors}"
+            )
+        if self.step_mode not in ("even", "lin_grow"):
+            raise ValueError(f"Expected even or lin_grow. Received: step_mode={self.step_mode!r}")
+        if self.prune not in ("min", "max"):
+            raise ValueError(f"Expected min or max. Received: prune={self.prune!r}")
+        if not 0 <= self.reduction <= 1:
+            raise ValueError(f"Expected a share from 0 to 1. Received: reduction={self.reduction}")
+        if any((self.growth * factor) % 2 for factor in self.growth_factors[1:]):
+            raise ValueError(
+                "Expected an even growth at every scale but the finest: half comes from each of "
+                f"two scales. Received: growth={self.growth}, growth_factors={self.growth_factors}"
+            )
+
+    @property
+    def scales(self):
+        return len(self.growth_factors)
+
+    @property
+    def block_lengths(self):
+        """Layers of each block."""
+        later = range(1, self.blocks)
+        steps = [self.step if self.step_mode == "even" else self.step * k + 1 for k in later]
+        return [self.base, *steps]
+
+    def block_layers(self):
+        """The layers of each block, as lists of `Layer`."""
+        depth, number, channels, blocks = sum(self.block_lengths), 0, self.channels, []
+        for block, length in enumerate(self.block_lengths, 1):
+            blocks.append([])
+            for position in range(1, length + 1):
+                number += 1
+                name = f"block_{block}_layer_{position}"
+                layer = self._layer(name, number, depth, channels)
+                channels = layer.channels_kept or channels + self.growth
+                blocks[-1].append(layer)
+        return blocks
+
+    def _layer(self, name, number, depth, channels):
+        finest_in = self._finest(number - 1, depth)
+        finest_out = self._finest(number, depth)
+        grown = channels + self.growth
+        if self.prune == "max":
+            reduces = finest_out > finest_in
+        else:
+            reduces = number in (depth // 3, 2 * depth // 3)
+        kept = math.floor(self.reduction * grown) if reduces and self.reduction else None
+        return Layer(name, finest_in, finest_out, channels, kept)
+
+    def _finest(self, number, depth):
+        """Finest scale that layer `number` of `depth`, counted from 1, passes on; 0 is the stem."""
+        if self.prune == "max":
+            return max(0, number - 1) // math.ceil(depth / self.scales)
+        return max(0, self.scales - (depth - number + 1))

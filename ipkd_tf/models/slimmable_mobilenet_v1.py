@@ -1,0 +1,216 @@
+"""Slimmable MobileNet-V1: several widths of one network sharing leading slices of its kernels."""
+
+import keras
+
+from ipkd_tf import layers
+from ipkd_tf.models import flexible
+
+BLOCKS = (
+    *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)),
+    *((512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1)),
+    *((1024, 2), (1024, 1)),
+)
+
+
+@keras.saving.register_keras_serializable("ipkd_tf")
+class SlimmableMobileNetV1(flexible.FlexibleNetwork):
+    """MobileNet-V1 that runs at any of several widths.
+
+    At width w each layer uses the leading slice of the shared kernel. Batch normalisation (scale,
+    offset and statistics) is private to each width; the dense layer is sliced on its input side.
+
+    Args:
+        num_classes: Number of classes.
+        image_size: Height and width of the images, pixels.
+        mean: Per channel mean of the images, as a share of 255.
+        std: Per channel standard deviation of the images, as a share of 255.
+        widths: Width multipliers in (0, 1], ascending.
+        stem: Channels of the first convolution at width 1.
+        blocks: (channels, stride) of each depthwise-separable block at width 1. The default has the
+            strides used for 32 x 32 images.
+
+    Returns:
+        Logits `[batch, num_classes]` for each width, narrowest first.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> network = SlimmableMobileNetV1(num_classes=100, widths=(0.5, 1.0))
+        >>> narrow, wide = network(images)
+
+    Source: Yu et al., Slimmable Neural Networks, ICLR 2019 (JiahuiYu/slimmable_networks); strides
+    as in weiaicunzai/pytorch-cifar100.
+    """
+
+    def __init__(
+        self,
+        num_classes=10,
+        image_size=32,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        widths=(0.25, 0.5, 0.75, 1.0),
+        stem=32,
+        blocks=BLOCKS,
+        name=None,
+    ):
+        flexible.check_positive(num_classes=num_classes, image_size=image_size, stem=stem)
+        flexible.check_statistics(mean, std)
+        _check_widths(widths)
+        blocks = [tuple(block) for block in blocks]
+        for block in blocks:
+            flexible.check_positive(blocks=block)
+
+        images = keras.Input((image_size, image_size, 3), name="image")
+        shared = _SharedLayers(num_classes, stem, blocks)
+        x = flexible.normalize_images(images, mean, std)
+        outputs = [_mobilenet(x, stem, blocks, width, shared.at(width)) for width in widths]
+        names = [_name(width) for width in widths]
+
+        super().__init__(inputs=images, outputs=outputs, submodel_names=names, name=name)
+        self.num_classes = num_classes
+        self.image_size = image_size
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.widths = tuple(widths)
+        self.stem = stem
+        self.blocks = tuple(blocks)
+
+    def build_submodel(self, index):
+        width = self.widths[index]
+        images = keras.Input((self.image_size, self.image_size, 3), name="image")
+        x = flexible.normalize_images(images, self.mean, self.std)
+        logits = _mobilenet(x, self.stem, self.blocks, width, _PlainLayers(self.num_classes))
+        return keras.Model(images, logits, name=_name(width))
+
+    def weight_source(self, index, layer):
+        private = isinstance(layer, keras.layers.BatchNormalization)
+        return self.get_layer(
+            f"{_name(self.widths[index])}_{layer.name}" if private else layer.name
+        )
+
+    def get_config(self):
+        return {
+            "num_classes": self.num_classes,
+            "image_size": self.image_size,
+            "mean": self.mean,
+            "std": self.std,
+            "widths": self.widths,
+            "stem": self.stem,
+            "blocks": self.blocks,
+            "name": self.name,
+        }
+
+
+def _name(width):
+    return f"width_{float(width)}"
+
+
+def _check_widths(widths):
+    ascending = all(a < b for a, b in zip(widths, widths[1:], strict=False))
+    if not widths or not ascending or not 0 < widths[0] <= widths[-1] <= 1:
+        raise ValueError(
+            "Expected width multipliers above 0 and up to 1, ascending, such as 0.25,0.5,0.75,1.0. "
+            f"Received: widths={widths!r}"
+        )
+
+
+def channels_at(channels, width):
+    """Channels of a layer at a width: a multiple of 8, never more than 10 % below the product."""
+    product = channels * width
+    rounded = max(8, int(product + 4) // 8 * 8)
+    rounded = rounded + 8 if rounded < 0.9 * product else rounded
+    return min(rounded, channels)
+
+
+def _mobilenet(x, stem, blocks, width, make):
+    """The graph of one width, from normalised images to logits; `make` supplies its layers."""
+    x = _norm_relu6(make.conv(x, "stem", channels_at(stem, width), 3), "stem", make)
+    for number, (channels, stride) in enumerate(blocks, 1):
+        name = f"block_{number}_depthwise"
+        x = _norm_relu6(make.depthwise(x, name, stride), name, make)
+        name = f"block_{number}_pointwise"
+        x = _norm_relu6(make.conv(x, name, channels_at(channels, width), 1), name, make)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return make.dense(x, "logits")
+
+
+def _norm_relu6(x, name, make):
+    return keras.layers.ReLU(6.0)(make.norm(x, f"{name}_norm"))
+
+
+class _SharedLayers:
+    """The layers of the widest network, shared by all widths."""
+
+    def __init__(self, num_classes, stem, blocks):
+        self.convs = {"stem": _conv("stem", 3, stem, 3)}
+        channels = stem
+        for number, (filters, strides) in enumerate(blocks, 1):
+            depthwise, pointwise = f"block_{number}_depthwise", f"block_{number}_pointwise"
+            self.convs[depthwise] = layers.SlimmableDepthwiseConv2D(
+                channels, 3, strides, _he_normal(9 * channels), name=depthwise
+            )
+            self.convs[pointwise] = _conv(pointwise, channels, filters, 1)
+            channels = filters
+        self.logits = layers.SlimmableDense(
+            channels, num_classes, keras.initializers.RandomNormal(stddev=0.01), name="logits"
+        )
+
+    def at(self, width):
+        return _SharedLayersAtWidth(self, width)
+
+
+class _SharedLayersAtWidth:
+    """Calls the shared layers at one width, with that width's own batch normalisation."""
+
+    def __init__(self, shared, width):
+        self.shared = shared
+        self.width = width
+
+    def conv(self, x, name, filters, kernel_size):
+        return self.shared.convs[name](x, filters=filters)
+
+    def depthwise(self, x, name, strides):
+        return self.shared.convs[name](x)
+
+    def norm(self, x, name):
+        return layers.BatchNormalization(name=f"{_name(self.width)}_{name}")(x)
+
+    def dense(self, x, name):
+        # An activation of its own gives each output a name, and float32 logits in mixed precision.
+        named = keras.layers.Activation(
+            "linear", dtype="float32", name=f"{_name(self.width)}_{name}"
+        )
+        return named(self.shared.logits(x))
+
+
+class _PlainLayers:
+    """Makes the layers of a single-width network: Keras's own, loadable without this package."""
+
+    def __init__(self, num_classes):
+        self.num_classes = num_classes
+
+    def conv(self, x, name, filters, kernel_size):
+        return keras.layers.Conv2D(filters, kernel_size, padding="same", use_bias=False, name=name)(
+            x
+        )
+
+    def depthwise(self, x, name, strides):
+        padded = keras.layers.ZeroPadding2D(1)(x)
+        return keras.layers.DepthwiseConv2D(3, strides, use_bias=False, name=name)(padded)
+
+    def norm(self, x, name):
+        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+    def dense(self, x, name):
+        return keras.layers.Dense(self.num_classes, dtype="float32", name=name)(x)
+
+
+def _conv(name, in_channels, filters, kernel_size):
+    initializer = _he_normal(kernel_size**2 * filters)
+    return layers.SlimmableConv2D(in_channels, filters, kernel_size, 1, initializer, name=name)
+
+
+def _he_normal(fan_out):
+    # The reference counts a depthwise kernel's fan-out as if it were dense.
+    return keras.initializers.RandomNormal(stddev=(2.0 / fan_out) ** 0.5)
