@@ -337,6 +337,11 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "one of kl, ce, reverse_kl. Received: div.*'js'"):
             self.loss(divergence="js")
 
+    def test_settings_are_checked_without_logits(self):
+        losses.check_settings(0, 1, "ce")
+        with self.assertRaisesRegex(ValueError, "Received: temperature=-1"):
+            losses.check_settings(0.8, -1, "kl")
+
     def test_teachers_of_another_network(self):
         with self.assertRaisesRegex(ValueError, r"shape \[3, 3\].*Received: weights.shape="):
             self.loss(teachers=np.zeros([4, 4]))
