@@ -1,4 +1,4 @@
-"""Two logical CPU devices, parsed flags and one distribution strategy for the whole test session."""
+"""Two logical CPU devices, parsed flags and one distribution strategy for the test session."""
 
 import os
 
