@@ -1,0 +1,55 @@
+"""Learning rates over a run's steps, from settings given in epochs."""
+
+import keras
+from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
+
+
+def learning_rate(experiment, steps_per_epoch):
+    """The schedule of an Experiment as a function of the optimizer's step, counted from 0."""
+    if experiment.schedule == "cosine":
+        steps = experiment.epochs * steps_per_epoch
+        schedule = CosineDecay(experiment.learning_rate, decay_steps=steps)
+    else:
+        drops = experiment.drop_epochs if experiment.schedule == "step" else ()
+        factor = experiment.learning_rate_drop_factor
+        schedule = _piecewise(experiment.learning_rate, factor, drops, steps_per_epoch)
+    if experiment.warmup_epochs:
+        schedule = WarmUp(schedule, experiment.warmup_epochs * steps_per_epoch)
+    return schedule
+
+
+def _piecewise(rate, factor, drops, steps_per_epoch):
+    if not drops:  # Keras asks for at least one boundary.
+        return PiecewiseConstantDecay([0], [rate, rate])
+    # Keras keeps the old value on the boundary itself; the drop belongs to an epoch's first step.
+    boundaries = [epoch * steps_per_epoch - 1 for epoch in drops]
+    return PiecewiseConstantDecay(boundaries, [rate * factor**k for k in range(len(drops) + 1)])
+
+
+@keras.saving.register_keras_serializable("ipkd_tf")
+class WarmUp(LearningRateSchedule):
+    """Another schedule times step / steps, up to 1: a linear rise from 0, as pytorch-cifar100's.
+
+    Args:
+        schedule: A `LearningRateSchedule`; it counts the steps of the rise too.
+        steps: Length of the rise in optimizer steps.
+
+    Example:
+        >>> WarmUp(CosineDecay(0.1, decay_steps=10_000), steps=500)
+    """
+
+    def __init__(self, schedule, steps):
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step):
+        risen = keras.ops.cast(step, "float32") / float(self.steps)
+        return self.schedule(step) * keras.ops.minimum(risen, 1.0)
+
+    def get_config(self):
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["steps"])
