@@ -1,0 +1,49 @@
+"""Where a run happened: versions, devices, commit."""
+
+import datetime
+import os
+import pathlib
+import platform
+import subprocess
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ipkd_tf.version import __version__
+
+
+def describe():
+    """Everything outside a run's settings that its numbers and timings may depend on, as a dict."""
+    return {
+        "start": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "ipkd_tf": __version__,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": [f"{d.device_type} {_device_name(d)}".strip() for d in _devices()],
+    }
+
+
+def git_commit():
+    """The commit of the running code, with -dirty if files differ; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _devices():
+    return tf.config.list_physical_devices()
+
+
+def _device_name(device):
+    return tf.config.experimental.get_device_details(device).get("device_name", "")

@@ -1,0 +1,124 @@
+"""The directory of one run: refused when it holds another run, its files written whole or not."""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+
+OUTPUTS = ("history.csv", "result.json", "best.keras", "last.keras", "checkpoints")
+# Where things are and how long to train may change between two starts of the same run.
+_FREE = {"workdir", "data_dir", "name", "epochs"}
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a path to write to, which becomes `path` only when the block ends without error."""
+    path = pathlib.Path(path)
+    aside = path.with_name(f".partial-{path.name}")
+    try:
+        yield aside
+        with open(aside, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with replacing(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value):
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path):
+    """The value in a JSON file; None if there is no such file."""
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def write_history(path, rows):
+    """One line for each epoch; floats keep every digit."""
+    with replacing(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(path):
+    """The rows of `write_history`; none if there is no such file."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in rows]
+
+
+def settings_as_text(experiment):
+    """Every setting by name, written as a flag file has it."""
+
+    def text(value):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return {name: text(value) for name, value in dataclasses.asdict(experiment).items()}
+
+
+def prepare(experiment):
+    """Creates or re-opens the directory of a run and writes its flags.txt; returns the path.
+
+    Raises:
+        ValueError: the directory holds a run with other settings, or more epochs than asked for.
+        OSError: the directory cannot be created or written to.
+    """
+    path = pathlib.Path(experiment.output_dir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _refuse_another_run(path, experiment)
+        settings = settings_as_text(dataclasses.replace(experiment, name=experiment.run_name))
+        write_text(
+            path / "flags.txt", "".join(f"--{name}={text}\n" for name, text in settings.items())
+        )
+    except OSError as error:
+        raise OSError(
+            f"the outputs cannot be written ({error.strerror}); choose another --workdir. "
+            f"Received: workdir={str(path)!r}"
+        ) from error
+    return path
+
+
+def _refuse_another_run(path, experiment):
+    found = [name for name in OUTPUTS if (path / name).exists()]
+    if not found:
+        return
+    if not (path / "flags.txt").exists():
+        raise ValueError(
+            f"the workdir holds {', '.join(found)} but no flags.txt to tell whose they are; "
+            f"choose another --workdir. Received: workdir={str(path)!r}"
+        )
+    if differences := _differences(_read_flags(path / "flags.txt"), experiment):
+        raise ValueError(
+            f"the workdir holds a run with other settings ({'; '.join(differences)}); choose "
+            f"another --workdir or --name, or remove it. Received: workdir={str(path)!r}"
+        )
+
+
+def _read_flags(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return dict(line.removeprefix("--").partition("=")[::2] for line in lines)
+
+
+def _differences(stored, experiment):
+    # A setting that the stored run did not know yet had today's default in effect.
+    stored = {**settings_as_text(type(experiment)()), **stored}
+    asked = settings_as_text(experiment)
+    different = [name for name in asked if name not in _FREE and asked[name] != stored[name]]
+    if int(asked["epochs"]) < int(stored["epochs"]):
+        different.append("epochs")
+    return [f"--{name}={stored[name]} there, {asked[name]} asked for" for name in different]
