@@ -1,0 +1,93 @@
+"""Trains a flexible network with in-place knowledge distillation.
+
+  python train_main.py --flagfile=runs/quickstart.flags
+  python train_main.py --flagfile=runs/quickstart.flags --method=none --seed=1
+
+Outputs go to runs/NAME/seedSEED, where NAME is the flag file's. The same command goes on where
+an interrupted run stopped.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import os
+import pathlib
+import sys
+
+from absl import app, flags
+
+
+def import_experiment():
+    """Imports ipkd_tf.experiment alone, so that --help and a wrong flag are answered at once.
+
+    An ordinary import begins with the whole package, and so with TensorFlow's seconds.
+    """
+    name = "ipkd_tf.experiment"
+    if name not in sys.modules:
+        (package,) = importlib.util.find_spec("ipkd_tf").submodule_search_locations
+        spec = importlib.util.spec_from_file_location(name, f"{package}/experiment.py")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+Experiment = import_experiment().Experiment
+FLAGS = flags.FLAGS
+_DEFINE = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+
+
+def define_flags():
+    """One flag for each setting of an Experiment."""
+    for field in dataclasses.fields(Experiment):
+        if choices := field.metadata["choices"]:
+            flags.DEFINE_enum(field.name, field.default, choices, field.metadata["help"])
+        else:
+            _DEFINE[field.type](field.name, field.default, field.metadata["help"])
+
+
+def flagfile_stem(argv):
+    """Name of the last flag file given on the command line, without directory and ending."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--flagfile", "-flagfile", default="")
+    return pathlib.Path(parser.parse_known_args(argv)[0].flagfile).stem
+
+
+def experiment_from_flags(argv):
+    """The Experiment the flags describe; a run without --name is called like its flag file."""
+    settings = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Experiment)}
+    return Experiment(**{**settings, "name": settings["name"] or flagfile_stem(argv)})
+
+
+def train(experiment):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from ipkd_tf import training
+
+    training.run(experiment)
+
+
+def main(argv):
+    try:
+        if unexpected := argv[1:]:
+            raise ValueError(f"settings are given as --name=value. Received: {unexpected[0]}")
+        train(experiment_from_flags(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print(
+            "\nInterrupted: the finished epochs are kept, the same command goes on from there.",
+            file=sys.stderr,
+        )
+        return 130
+    except (ValueError, OSError) as error:
+        if FLAGS.verbosity > 0:
+            raise
+        print(f"train_main.py: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
