@@ -51,7 +51,8 @@ def training_epochs(
     """Like `training`, but finite: each iteration yields the next epoch.
 
     For `fit(dataset, epochs=...)` without `steps_per_epoch`. The position is kept in this process
-    only; `training` is the one that resumes.
+    only; `training` is the one that resumes. (Keras builds an unbuilt model from a first batch,
+    which uses up the first epoch.)
     """
     batch_at = _batch_function(images, labels, batch_size, seed, augmentation)
     epoch, steps = itertools.count(), len(images) // batch_size

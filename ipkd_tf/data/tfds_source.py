@@ -1,5 +1,7 @@
 """Image classification data sets of TensorFlow Datasets (TFDS)."""
 
+import os
+
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -31,7 +33,8 @@ def read(
       ValueError: for unknown names, other kinds of data, incomplete files, or data that is neither
         stored nor can be downloaded now.
     """
-    builder = _builder(name, data_dir)
+    # A shell leaves the ~ of --data_dir=~/data alone, and so does TFDS.
+    builder = _builder(name, os.path.expanduser(data_dir) if data_dir else None)
     tfds_stored.ensure_stored(builder)
     size = _size(builder, image_size)
     train, test = _train_and_test(builder)

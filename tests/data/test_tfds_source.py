@@ -1,6 +1,7 @@
 """TFDS data sets: stored ones, incomplete ones, absent ones, and an archive put there by hand."""
 
 import io
+import os
 import pathlib
 import shutil
 import tarfile
@@ -77,6 +78,12 @@ class StoredTest(OfflineTestCase, parameterized.TestCase):
         self.assertAllClose(data.mean, [8 / 255] * 3)
         self.assertAllClose(data.std, [56**0.5 / 255] * 3)
         self.urlopen.assert_not_called()
+
+    def test_home_directory(self):
+        store(self.data_dir, {"train": [0, 1], "test": [2]})
+        with mock.patch.dict(os.environ, {"HOME": str(pathlib.Path(self.data_dir).parent)}):
+            data = tfds_source.read("leaves", f"~/{pathlib.Path(self.data_dir).name}")
+        self.assertLen(data.train_images, 2)
 
     def test_validation_stands_for_test(self):
         store(self.data_dir, {"train": [0, 1, 2], "validation": [1]})
