@@ -76,9 +76,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
-def _symmetric(kernel_size):
+def _padded(inputs, kernel_size, strides):
+    """Inputs and padding mode that together pad kernel_size // 2 on all sides, as PyTorch does."""
+    # TensorFlow's "SAME" means that only at stride 1. Its explicit paddings would say it at any
+    # stride, but leave oneDNN's gradient kernels, which are several times faster, out of use.
+    if strides == 1:
+        return inputs, "SAME"
     pad = kernel_size // 2
-    return [[0, 0], [pad, pad], [pad, pad], [0, 0]]
+    return tf.pad(inputs, [[0, 0], [pad, pad], [pad, pad], [0, 0]]), "VALID"
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
@@ -128,7 +133,8 @@ class SlimmableConv2D(keras.layers.Layer):
     def call(self, inputs, filters):
         """Convolves `[batch, height, width, in]` to `[batch, ..., filters]` at that width."""
         kernel = self.kernel[:, :, : inputs.shape[-1], :filters]
-        return tf.nn.conv2d(inputs, kernel, self.strides, _symmetric(self.kernel_size))
+        padded, padding = _padded(inputs, self.kernel_size, self.strides)
+        return tf.nn.conv2d(padded, kernel, self.strides, padding)
 
     def get_config(self):
         return {
@@ -174,8 +180,8 @@ class SlimmableDepthwiseConv2D(keras.layers.Layer):
     def call(self, inputs):
         """Convolves each of the leading channels `[batch, height, width, channels]` by itself."""
         kernel = self.kernel[:, :, : inputs.shape[-1]]
-        strides = [1, self.strides, self.strides, 1]
-        return tf.nn.depthwise_conv2d(inputs, kernel, strides, _symmetric(self.kernel_size))
+        padded, padding = _padded(inputs, self.kernel_size, self.strides)
+        return tf.nn.depthwise_conv2d(padded, kernel, [1, self.strides, self.strides, 1], padding)
 
     def get_config(self):
         return {
