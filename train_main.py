@@ -14,7 +14,7 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 
 def import_experiment():
@@ -64,7 +64,10 @@ def experiment_from_flags(argv):
 
 
 def train(experiment):
+    """Imports what trains, and TensorFlow with it, only now; both without their chatter."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if FLAGS.verbosity <= 0:
+        logging.set_verbosity(logging.WARNING)
     from ipkd_tf import training
 
     training.run(experiment)

@@ -25,7 +25,7 @@ def describe():
         "numpy": np.__version__,
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "devices": [f"{d.device_type} {_device_name(d)}".strip() for d in _devices()],
+        "devices": devices(),
     }
 
 
@@ -41,9 +41,11 @@ def git_commit():
     return done.stdout.strip()
 
 
-def _devices():
-    return tf.config.list_physical_devices()
+def devices():
+    """Type and, where known, name of each device of this host, such as "GPU NVIDIA A100"."""
 
+    def name(device):
+        return tf.config.experimental.get_device_details(device).get("device_name", "")
 
-def _device_name(device):
-    return tf.config.experimental.get_device_details(device).get("device_name", "")
+    found = tf.config.list_physical_devices()
+    return [f"{device.device_type} {name(device)}".strip() for device in found]

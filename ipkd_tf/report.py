@@ -100,7 +100,14 @@ def _accuracy_over_multiply_adds(result):
         _plot_epoch(axes, result, "last", "s--", color="0.55")
     for row in result["best"]:
         point = row["multiply_adds"] / 1e6, 100 * row["accuracy"]
-        axes.annotate(row["name"], point, (0, 8), textcoords="offset points", ha="center")
+        axes.annotate(
+            row["name"],
+            point,
+            (0, 8),
+            textcoords="offset points",
+            ha="center",
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
+        )
     axes.set(xlabel="multiply-adds per image (millions)", ylabel="test accuracy (%)")
     axes.margins(x=0.1, y=0.2)
     axes.legend(loc="lower right")

@@ -116,10 +116,11 @@ def _test(network, experiment, splits, best_epoch, directory):
 
 def _headline(experiment, splits, directory, finished):
     counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
+    devices = ", ".join(environment.devices())
     begin = f"goes on after epoch {finished} of" if finished else "trains for"
     return (
         f"{experiment.run_name} {begin} {experiment.epochs} epochs: {experiment.model}, "
-        f"{experiment.method}, {experiment.dataset} ({counts}). Outputs: {directory}"
+        f"{experiment.method}, {experiment.dataset} ({counts}), on {devices}. Outputs: {directory}"
     )
 
 

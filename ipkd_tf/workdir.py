@@ -64,10 +64,11 @@ def read_history(path):
 def settings_as_text(experiment):
     """Every setting by name, written as a flag file has it."""
 
-    def text(value):
-        return str(value).lower() if isinstance(value, bool) else str(value)
+    def text(field):
+        value = field.type(getattr(experiment, field.name))  # 4 and 4.0 are one temperature
+        return str(value).lower() if field.type is bool else str(value)
 
-    return {name: text(value) for name, value in dataclasses.asdict(experiment).items()}
+    return {field.name: text(field) for field in dataclasses.fields(experiment)}
 
 
 def prepare(experiment):

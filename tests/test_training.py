@@ -47,6 +47,22 @@ class InterruptAfter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+class ForgetInEpoch(keras.callbacks.Callback):
+    """Sets all weights to 0 before an epoch's validation, so that it is not the best."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.forgets = epoch + 1 == self.epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.forgets:
+            network = self.model.network
+            network.set_weights([np.zeros_like(weights) for weights in network.get_weights()])
+
+
 class TrainingTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.fixture(autouse=True)
     def _strategy(self, mirrored):
@@ -117,7 +133,8 @@ class OutputsTest(TrainingTest):
     @parameterized.parameters("best", "last")
     def test_rows_are_the_scores_of_the_saved_network(self, which):
         experiment = self.experiment()
-        result = training.run(experiment)
+        result = training.run(experiment, [ForgetInEpoch(3)])
+        self.assertLess(result["best_epoch"], result["last_epoch"])
         images, labels = preparation.read_splits(experiment).test
         network = keras.models.load_model(self.directory / "run" / f"{which}.keras")
         for row, logits in zip(result[which], network.predict(images, verbose=0), strict=True):

@@ -64,7 +64,8 @@ class PrepareTest(parameterized.TestCase):
     def test_the_same_run_and_more_epochs_are_welcome(self):
         self.prepare_with_results()
         workdir.prepare(self.experiment())
-        workdir.prepare(self.experiment(epochs=9, data_dir="/moved", name="other"))
+        more = self.experiment(epochs=9, data_dir="/moved", name="other", temperature=5)
+        workdir.prepare(more)
         self.assertIn("--epochs=9", (self.path / "flags.txt").read_text())
 
     @parameterized.parameters(
