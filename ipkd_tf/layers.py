@@ -76,6 +76,23 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
+@keras.saving.register_keras_serializable("ipkd_tf")
+class ReLU(keras.layers.Layer):
+    """max(x, 0), kept apart from the batch normalisation before it.
+
+    TensorFlow fuses a `Relu` into the normalisation kernel. On a CPU that kernel has no vector code
+    for channel counts that are not multiples of 8, and the two together take about 2.5 times as
+    long as one after the other. The same function under another name escapes the fusion.
+
+    Example:
+        >>> ReLU()(BatchNormalization()(images))
+    """
+
+    def call(self, inputs):
+        """Maps a tensor of any shape to one of the same shape."""
+        return tf.nn.leaky_relu(inputs, alpha=0.0)
+
+
 def _padded(inputs, kernel_size, strides):
     """Inputs and padding mode that together pad kernel_size // 2 on all sides, as PyTorch does."""
     # TensorFlow's "SAME" means that only at stride 1. Its explicit paddings would say it at any

@@ -90,7 +90,7 @@ class MSDNet(flexible.FlexibleNetwork):
             exit_channels=exit_channels,
         )
         images = keras.Input((image_size, image_size, 3), name="image")
-        logits = _msdnet(images, layout, range(blocks), layers.BatchNormalization)
+        logits = _msdnet(images, layout, range(blocks), layers)
         names = [f"exit_{number}" for number in range(1, blocks + 1)]
         super().__init__(inputs=images, outputs=logits, submodel_names=names, name=name)
         self.layout = layout
@@ -98,16 +98,20 @@ class MSDNet(flexible.FlexibleNetwork):
     def build_submodel(self, index):
         size = self.layout.image_size
         images = keras.Input((size, size, 3), name="image")
-        (logits,) = _msdnet(images, self.layout, [index], keras.layers.BatchNormalization)
+        (logits,) = _msdnet(images, self.layout, [index], keras.layers)
         return keras.Model(images, logits, name=self.submodel_names[index])
 
     def get_config(self):
         return {**dataclasses.asdict(self.layout), "name": self.name}
 
 
-def _msdnet(images, layout, exits, batch_normalization):
-    """The graph from images to the logits of the given exits, and nothing those do not need."""
-    make = _Layers(batch_normalization)
+def _msdnet(images, layout, exits, library):
+    """The graph from images to the logits of the given exits, and nothing those do not need.
+
+    Normalisation and activation are those of `library`: our `layers`, fast in training, or
+    `keras.layers`, which load everywhere.
+    """
+    make = _Layers(library)
     blocks = layout.block_layers()[: exits[-1] + 1]
     remaining = sum(map(len, blocks))
     features = _stem(flexible.normalize_images(images, layout.mean, layout.std), layout, make)
@@ -194,8 +198,8 @@ def _exit(x, number, layout, make):
 class _Layers:
     """The layers MSDNet is made of, initialised as PyTorch does by default."""
 
-    def __init__(self, batch_normalization):
-        self.batch_normalization = batch_normalization
+    def __init__(self, library):
+        self.library = library
 
     def conv(self, x, name, filters, kernel_size, strides=1):
         if strides > 1:
@@ -211,8 +215,8 @@ class _Layers:
         )(x)
 
     def norm_relu(self, x, name):
-        norm = self.batch_normalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")
-        return keras.layers.ReLU()(norm(x))
+        norm = self.library.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")
+        return self.library.ReLU()(norm(x))
 
     def split(self, x, sizes):
         if len(sizes) == 1:
