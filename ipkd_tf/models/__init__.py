@@ -14,7 +14,7 @@ PRESETS = {
     "msdnet": (MSDNet, {}),
     "msdnet_small": (
         MSDNet,
-        {"blocks": 4, "base": 3, "step": 2, "channels": 8, "exit_channels": 64},
+        {"blocks": 4, "base": 2, "step": 1, "channels": 8, "growth": 8, "exit_channels": 64},
     ),
     "slimmable_mobilenet_v1": (SlimmableMobileNetV1, {}),
     "slimmable_mobilenet_v1_small": (SlimmableMobileNetV1, {"blocks": SMALL_BLOCKS}),
