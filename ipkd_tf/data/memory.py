@@ -1,5 +1,7 @@
 """Holding images in memory: is there room, and filling one array with a progress bar."""
 
+import sys
+
 import keras
 import numpy as np
 
@@ -26,7 +28,8 @@ def collect(batches, examples, height, width):
     missing.
     """
     images = np.empty((examples, height, width, 3), np.uint8)
-    bar = keras.utils.Progbar(examples, unit_name="image") if examples >= _LONG else None
+    watched = examples >= _LONG and sys.stdout.isatty()
+    bar = keras.utils.Progbar(examples, unit_name="image") if watched else None
     filled = 0
     for batch in batches:
         images[filled : filled + len(batch)] = batch
