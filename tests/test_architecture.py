@@ -17,7 +17,7 @@ LEVELS = [
     {"data", "models", "distillation", "evaluation"},
     {"workdir", "environment", "preparation"},
     {"checkpointing", "report"},
-    {"training"},
+    {"training", "benchmarking"},
     {"tools"},
 ]
 

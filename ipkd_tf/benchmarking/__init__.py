@@ -1,0 +1,71 @@
+"""How fast training, inference and the input pipeline are on this machine, in what memory."""
+
+import dataclasses
+import os
+import platform
+
+from ipkd_tf import environment
+from ipkd_tf.benchmarking import cases, fresh, growth, peer
+from ipkd_tf.benchmarking.settings import Settings
+
+__all__ = ["CASES", "Settings", "machine", "run"]
+
+# In this order, because fresh processes should not share the machine with what ours still holds.
+CASES = {
+    "peer": peer.measure,
+    "growth": growth.measure,
+    "start": cases.start,
+    "training": cases.training,
+    "forward": cases.forward,
+    "pipeline": cases.pipeline,
+}
+
+
+def run(settings, names):
+    """Measures the named cases.
+
+    Args:
+        settings: `Settings`.
+        names: names from `CASES`.
+
+    Returns:
+        dict of `machine` (hardware, threads, versions, date), `settings`, and `rows`: for each
+        case its rows, dicts of what was timed and the numbers. Their names carry the units.
+
+    Raises:
+        ValueError: there is no such case, or a setting does not fit it.
+        RuntimeError: a process of its own failed.
+
+    Example:
+        >>> run(Settings(models=("msdnet_small",), batch_sizes=(64,)), ["training"])["rows"]
+    """
+    if unknown := [name for name in names if name not in CASES]:
+        raise ValueError(f"Expected cases from {', '.join(CASES)}. Received: {unknown[0]!r}")
+    fresh.set_threads(settings.threads)
+    described = machine(settings)
+    rows = {name: measure(settings) for name, measure in CASES.items() if name in names}
+    cases.add_pipeline_ratio(rows)
+    if "growth" in rows:
+        rows["growth_exponents"] = growth.exponents(rows["growth"])
+    return {"machine": described, "settings": dataclasses.asdict(settings), "rows": rows}
+
+
+def machine(settings):
+    """What the numbers depend on besides the settings."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        **environment.describe(),
+        "cpu": _cpu(),
+        "cores": available,
+        "intra_op_threads": settings.intra_op_threads,
+        "inter_op_threads": settings.inter_op_threads,
+    }
+
+
+def _cpu():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line for line in file if line.startswith("model name")]
+        return names[0].partition(":")[2].strip()
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

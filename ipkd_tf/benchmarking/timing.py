@@ -1,0 +1,50 @@
+"""Measurements taken in turn, so that a machine that drifts treats all cases alike."""
+
+import statistics
+import time
+
+
+def interleaved(samples, repeats, warmup=1):
+    """Takes one sample of each case, then the next of each, and so on: A B C A B C ...
+
+    Args:
+        samples: dict from a case's name to a function that takes one measurement of it and returns
+            a number.
+        repeats: measurements of each case, at least 1.
+        warmup: rounds before these, whose numbers are dropped.
+
+    Returns:
+        dict from name to the list of its `repeats` numbers, in the order taken.
+
+    Raises:
+        ValueError: a count is out of range.
+
+    Example:
+        >>> interleaved({"a": time_a, "b": time_b}, repeats=2)
+        {'a': [1.0, 1.1], 'b': [2.0, 2.2]}
+    """
+    if repeats < 1 or warmup < 0:
+        raise ValueError(
+            "Expected at least 1 repeat and no negative warm-up. "
+            f"Received: repeats={repeats}, warmup={warmup}"
+        )
+    rounds = [{name: take() for name, take in samples.items()} for _ in range(warmup + repeats)]
+    return {name: [one[name] for one in rounds[warmup:]] for name in samples}
+
+
+def median_ratio(numbers, others):
+    """The median over the rounds of number / other: the two of a round met the same machine."""
+    return statistics.median(a / b for a, b in zip(numbers, others, strict=True))
+
+
+def seconds_per_call(call, calls, wait=lambda result: None):
+    """Mean seconds of `calls` calls in a row; `wait(result)` ends the last one.
+
+    A device may return from a call before it has computed. Waiting only at the end is how training
+    runs: the host prepares the next step meanwhile.
+    """
+    start = time.perf_counter()
+    for _ in range(calls):
+        result = call()
+    wait(result)
+    return (time.perf_counter() - start) / calls

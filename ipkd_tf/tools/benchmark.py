@@ -1,0 +1,123 @@
+r"""Measures training, inference and the input pipeline on this machine.
+
+  python -m ipkd_tf.tools.benchmark --output=benchmark.json
+  python -m ipkd_tf.tools.benchmark --cases=training --baseline=benchmark.json
+  python -m ipkd_tf.tools.benchmark --cases=growth --growth_png=growth.png
+  python -m ipkd_tf.tools.benchmark --cases=peer --methods=none,ipkd_ta_m \
+      --peer="python torch_step.py --model={model} --batch_size={batch_size} --method={method} \
+--steps={steps}"
+"""
+
+import sys
+
+from absl import app, flags, logging
+
+from ipkd_tf import benchmarking, workdir
+from ipkd_tf.benchmarking import growth, tables
+
+FLAGS = flags.FLAGS
+_DEFAULTS = benchmarking.Settings()
+_FIRST_CASES = ["start", "training", "forward", "pipeline"]
+
+
+def define_flags():
+    flags.DEFINE_list(
+        "cases", _FIRST_CASES, f"What to measure, from {', '.join(benchmarking.CASES)}."
+    )
+    flags.DEFINE_list("models", list(_DEFAULTS.models), "Networks, as --model of train_main.py.")
+    flags.DEFINE_list(
+        "batch_sizes", [str(size) for size in _DEFAULTS.batch_sizes], "One for each model."
+    )
+    flags.DEFINE_list("methods", list(_DEFAULTS.methods), "Ratios are against none.")
+    flags.DEFINE_integer("num_classes", _DEFAULTS.num_classes, "Classes of the networks.")
+    flags.DEFINE_integer("image_size", _DEFAULTS.image_size, "Height and width, pixels.")
+    flags.DEFINE_integer("repeats", _DEFAULTS.repeats, "Rounds over the cases; medians are shown.")
+    flags.DEFINE_integer("steps", _DEFAULTS.steps, "Steps in one sample.")
+    flags.DEFINE_enum(
+        "precision",
+        _DEFAULTS.precision,
+        ["float32", "mixed_bfloat16", "mixed_float16"],
+        "Arithmetic of the networks.",
+    )
+    flags.DEFINE_enum(
+        "jit_compile",
+        _DEFAULTS.jit_compile,
+        ["auto", "true", "false"],
+        "Whether XLA compiles the step. Slow on a CPU; auto is Keras's choice.",
+    )
+    flags.DEFINE_integer("steps_per_execution", 1, "Steps per call from Python.")
+    flags.DEFINE_integer("intra_op_threads", 0, "Within an operation; 0: TensorFlow's choice.")
+    flags.DEFINE_integer("inter_op_threads", 0, "Operations at a time; 0: TensorFlow's choice.")
+    flags.DEFINE_integer(
+        "process_repeats", 1, "Rounds where each sample is a process of its own: start, growth."
+    )
+    flags.DEFINE_boolean("quick", False, "Two values of each quantity in the growth curves.")
+    flags.DEFINE_string(
+        "peer",
+        "",
+        "For the case peer: a command that prints one JSON line with images_per_s and params, with "
+        "placeholders {model}, {batch_size}, {method}, {steps}, {num_classes}, {image_size}. "
+        "Threads are its own business.",
+    )
+    flags.DEFINE_list(
+        "peer_models",
+        ["slimmable_mobilenet_v1=slimmable"],
+        "What {model} becomes, as OURS=THEIRS; other models keep their name.",
+    )
+    flags.DEFINE_string("output", "", "File for the result, JSON.")
+    flags.DEFINE_string("baseline", "", "Earlier --output file to compare with, by ratio.")
+    flags.DEFINE_string("growth_png", "", "File for the figure of the growth curves.")
+
+
+def settings_from_flags():
+    """The benchmark's Settings."""
+    same = ("num_classes", "image_size", "repeats", "steps", "precision", "jit_compile", "peer")
+    same += ("steps_per_execution", "intra_op_threads", "inter_op_threads", "process_repeats")
+    return benchmarking.Settings(
+        models=tuple(FLAGS.models),
+        batch_sizes=tuple(int(size) for size in FLAGS.batch_sizes),
+        methods=tuple(FLAGS.methods),
+        quick=FLAGS.quick,
+        peer_models=_pairs(FLAGS.peer_models),
+        **{name: FLAGS[name].value for name in same},
+    )
+
+
+def _pairs(texts):
+    pairs = [text.split("=") for text in texts]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"Expected OURS=THEIRS, ... Received: peer_models={texts}")
+    return dict(pairs)
+
+
+def benchmark():
+    """Measures what the flags ask for, prints it and writes the files."""
+    settings = settings_from_flags()
+    baseline = tables.read(FLAGS.baseline) if FLAGS.baseline else None
+    result = benchmarking.run(settings, FLAGS.cases)
+    differences = tables.add_baseline(result, baseline) if baseline else []
+    print(tables.table(result))
+    for difference in differences:
+        print(f"Not as in {FLAGS.baseline}: {difference}")
+    if FLAGS.output:
+        workdir.write_json(FLAGS.output, result)
+    if FLAGS.growth_png and "growth" in result["rows"]:
+        growth.draw(result["rows"]["growth"], FLAGS.growth_png)
+
+
+def main(argv):
+    try:
+        if unexpected := argv[1:]:
+            raise ValueError(f"settings are given as --name=value. Received: {unexpected[0]}")
+        logging.set_verbosity(logging.WARNING)
+        benchmark()
+    except (ValueError, OSError, RuntimeError) as error:
+        if FLAGS.verbosity > 0:
+            raise
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
