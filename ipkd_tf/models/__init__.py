@@ -4,6 +4,7 @@ import importlib
 import inspect
 
 from ipkd_tf.models.flexible import FlexibleNetwork
+from ipkd_tf.models.loading import load
 from ipkd_tf.models.msdnet import MSDNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
 
@@ -20,7 +21,7 @@ PRESETS = {
     "slimmable_mobilenet_v1_small": (SlimmableMobileNetV1, {"blocks": SMALL_BLOCKS}),
 }
 
-__all__ = ["PRESETS", "FlexibleNetwork", "MSDNet", "SlimmableMobileNetV1", "build"]
+__all__ = ["PRESETS", "FlexibleNetwork", "MSDNet", "SlimmableMobileNetV1", "build", "load"]
 
 
 def build(name_or_import_path, **arguments):
