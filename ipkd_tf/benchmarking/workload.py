@@ -49,8 +49,9 @@ class Workload:
 
     def distiller(self):
         """Builds the network and its distiller, compiled."""
-        distiller = InplaceDistiller(self.network(), teachers=self.method)
-        with _dtype_policy(self.precision):  # in float16 it makes Keras scale the loss
+        network = self.network()
+        with _dtype_policy(self.precision):  # of a float16 distiller Keras scales the loss
+            distiller = InplaceDistiller(network, teachers=self.method)
             distiller.compile(
                 optimizer=optimizers.SGD(0.1, momentum=0.9, weight_decay=1e-4),
                 jit_compile=_JIT_COMPILE[self.jit_compile],
