@@ -25,6 +25,10 @@ class InplaceDistiller(keras.Model):
     Logs `loss` and its parts `hard_loss` (labels) and `soft_loss` (teachers), the accuracy of each
     sub-model by name (`exit_1_accuracy`), and their mean, `avg_accuracy`.
 
+    Under a `tf.distribute` strategy the step is that of one device with the same global batch: the
+    optimizer's `global_clipnorm` and loss scaling see the gradients of all replicas together.
+    (Batch normalisation too, where its layers are `synchronized`.)
+
     Labels are integers `[batch]` or probabilities `[batch, classes]`. Sample weights scale the
     examples of a weighted mean; the weight 0 takes an example out of losses and metrics.
 
@@ -106,7 +110,7 @@ class InplaceDistiller(keras.Model):
             hard, soft = self._hard_and_soft(labels, logits)
             loss = self._replica_loss(hard + soft, weights)
             scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, self.trainable_weights)
+        gradients = self._over_replicas(tape.gradient(scaled, self.trainable_weights))
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return self._logs(labels, logits, hard, soft, weights)
 
@@ -147,6 +151,47 @@ class InplaceDistiller(keras.Model):
         total = tf.reduce_sum(per_example * tf.cast(weights, per_example.dtype))
         loss = tf.math.divide_no_nan(total, tf.cast(weight, total.dtype))
         return loss + sum(self.losses) / replica.num_replicas_in_sync
+
+    def _over_replicas(self, gradients):
+        """Gradients that make every replica clip and test for infinity what all sum up to.
+
+        Keras looks at each replica's own gradients before it adds them up. There one replica may
+        clip or skip a step that another takes, so here they are added up first and divided, for
+        the optimizer adds them up again. As this costs a second all-reduce, it is done only for
+        an optimizer with `global_clipnorm` or loss scaling.
+        """
+        replica = tf.distribute.get_replica_context()
+        replicas = replica.num_replicas_in_sync
+        scaling = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        clip_norm = getattr(self.optimizer, "inner_optimizer", self.optimizer).global_clipnorm
+        if replicas == 1 or not (scaling or clip_norm):
+            return gradients
+        gradients = replica.all_reduce("SUM", gradients)
+        if clip_norm:
+            # The optimizer's own clipping finds the divided gradients short enough.
+            scale = tf.convert_to_tensor(self.optimizer.dynamic_scale) if scaling else 1.0
+            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm * scale)
+        return [gradient / replicas for gradient in gradients]
+
+    def _make_function(self, step_function):
+        """Keras's training or test function; one of its own for several hosts, where that fails.
+
+        Keras reduces the logs of a step in a way that MultiWorkerMirroredStrategy does not know
+        (keras-team/keras#20585). Here they are the first local replica's; at the end of an epoch
+        `fit` and `evaluate` read the metrics anyway, summed over all.
+        """
+        if not isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return super()._make_function(step_function)
+
+        @tf.function(reduce_retracing=True, jit_compile=self.jit_compile)
+        def step(batch):
+            logs = self.distribute_strategy.run(step_function, args=(batch,))
+            return {
+                k: self.distribute_strategy.experimental_local_results(v)[0]
+                for k, v in logs.items()
+            }
+
+        return lambda iterator: step(next(iterator))
 
     def _logs(self, labels, logits, hard, soft, weights):
         classes = labels if labels.dtype.is_integer else tf.argmax(labels, axis=-1)

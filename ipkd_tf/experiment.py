@@ -192,14 +192,41 @@ class Experiment:
     )
     strategy: str = _setting(
         "auto",
-        "Devices: none (one), mirrored (all of this host), auto (mirrored if there are several "
-        "GPUs).",
-        choices=("auto", "none", "mirrored"),
+        "Devices: none (one), mirrored (all of this host), multi_worker (several hosts, listed in "
+        "TF_CONFIG), auto (multi_worker if TF_CONFIG is set, mirrored if there are several GPUs).",
+        choices=("auto", "none", "mirrored", "multi_worker"),
+    )
+    synchronized_batch_normalization: bool = _setting(
+        True, "Under several devices, normalise with the statistics of all devices' images."
     )
     precision: str = _setting(
         "float32",
         "Precision of the network's arithmetic; weights and loss are always float32.",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    clip_norm: float = _number(
+        0.0, "Longest global norm of the gradient over all devices; 0: any length.", at_least=0
+    )
+    ema: float = _number(
+        0.0,
+        "Share of the old average kept at each step in a moving average of the weights, such as "
+        "0.999, which is then what is evaluated and saved; 0: no average.",
+        at_least=0,
+        below=1,
+    )
+    jit: str = _setting(
+        "auto",
+        "XLA compilation: on, off, or auto (on one GPU). Slows down networks on a CPU.",
+        choices=("auto", "on", "off"),
+    )
+    deterministic: bool = _setting(
+        False, "Use only operations that repeat bit by bit, also on a GPU; slower, turns XLA off."
+    )
+    checkpoint_minutes: float = _number(
+        10.0, "Time between checkpoints inside an epoch; each epoch ends with one too.", at_least=0
+    )
+    tensorboard: bool = _setting(
+        False, "Write TensorBoard logs; needs the extra ipkd_tf[tensorboard]."
     )
     name: str = _setting("", "Name of the run; empty: the flag file's, else made from settings.")
     workdir: str = _setting("", "Where the outputs go; empty: runs/NAME/seedSEED.")

@@ -1,6 +1,7 @@
 """The parts of a run, made from an Experiment: strategy, data, network, distiller, optimizer."""
 
 import dataclasses
+import os
 
 import keras
 import tensorflow as tf
@@ -9,6 +10,7 @@ from ipkd_tf import data, models, optimizers, schedules
 from ipkd_tf.distillation import InplaceDistiller
 
 _DECAY_EXCLUSIONS = {"all": (), "kernels": ("(gamma|beta|bias)$", "depthwise")}
+_JIT = {"auto": "auto", "on": True, "off": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +69,39 @@ def _held_out_examples(experiment, train):
 
 
 def make_strategy(name):
-    """The tf.distribute strategy of this name; make one per process."""
-    several_gpus = len(tf.config.list_physical_devices("GPU")) > 1
-    if name == "mirrored" or (name == "auto" and several_gpus):
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+    """The tf.distribute strategy of this name; make one per process, before anything else.
+
+    Raises:
+        ValueError: `multi_worker` without the environment variable TF_CONFIG.
+    """
+    if name == "auto":
+        several_gpus = len(tf.config.list_physical_devices("GPU")) > 1
+        name = "multi_worker" if "TF_CONFIG" in os.environ else "mirrored" if several_gpus else ""
+    if name == "multi_worker":
+        if "TF_CONFIG" not in os.environ:
+            raise ValueError(
+                "TF_CONFIG must list the workers of the cluster and say which one this is (see "
+                "the README, Several hosts). Received: strategy='multi_worker'"
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.MirroredStrategy() if name == "mirrored" else tf.distribute.get_strategy()
+
+
+def is_chief(strategy):
+    """Whether this process writes the outputs: the only one, or the first of several workers."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or (resolver.task_type, resolver.task_id) in {
+        (None, None),
+        ("chief", 0),
+        ("worker", 0),
+    }
+
+
+def synchronize(network, synchronized):
+    """Sets whether batch normalisation takes its statistics over all replicas' images."""
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = synchronized
 
 
 def build(experiment, splits):
@@ -86,6 +116,8 @@ def build(experiment, splits):
         std=dataset.std,
         **experiment.constructor_arguments,
     )
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        synchronize(network, experiment.synchronized_batch_normalization)
     distiller = InplaceDistiller(
         network,
         teachers=experiment.method,
@@ -94,9 +126,9 @@ def build(experiment, splits):
         divergence=experiment.divergence,
     )
     distiller.compile(
-        optimizer=_optimizer(experiment, splits.steps_per_epoch(experiment.batch_size))
+        optimizer=_optimizer(experiment, splits.steps_per_epoch(experiment.batch_size)),
+        jit_compile=_JIT[experiment.jit],
     )
-    distiller.optimizer.build(distiller.trainable_variables)
     return distiller
 
 
@@ -107,4 +139,7 @@ def _optimizer(experiment, steps_per_epoch):
         nesterov=experiment.nesterov,
         weight_decay=experiment.weight_decay,
         exclude_from_weight_decay=_DECAY_EXCLUSIONS[experiment.decay],
+        global_clipnorm=experiment.clip_norm or None,
+        use_ema=experiment.ema > 0,
+        ema_momentum=experiment.ema or 0.99,
     )
