@@ -1,0 +1,59 @@
+"""Files and directories that appear whole or not at all, their sizes and digests."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import shutil
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a path beside `path` to write a file or directory to.
+
+    It takes the place of `path`, and of what was there, only when the block ends without error.
+    """
+    path = pathlib.Path(path)
+    # The ending stays: some writers and readers choose the format by it.
+    aside = path.with_name(f".partial-{path.name}")
+    replaced = path.with_name(f".replaced-{path.name}")
+    remove(aside)
+    _settle(path, replaced)
+    try:
+        yield aside
+        # A directory cannot be renamed over another that has content.
+        if path.is_dir():
+            os.replace(path, replaced)
+        os.replace(aside, path)
+    finally:
+        remove(aside)
+        _settle(path, replaced)
+
+
+def _settle(path, replaced):
+    """Ends a replacement: what was there before goes, or comes back if nothing took its place."""
+    if path.exists():
+        remove(replaced)
+    elif replaced.exists():
+        os.replace(replaced, path)
+
+
+def remove(path):
+    """Removes a file or a directory, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sizes_and_digests(path):
+    """Bytes and SHA-256 of a file, or of each file of a directory, by name relative to it."""
+    path = pathlib.Path(path)
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    return {
+        file.relative_to(path.parent).as_posix(): {
+            "bytes": file.stat().st_size,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        }
+        for file in files
+    }

@@ -1,0 +1,139 @@
+"""Batch normalisation folded into the convolutions before it: fewer operations, same function."""
+
+import collections
+import typing
+
+import keras
+import numpy as np
+
+_ABSORBING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+
+def fold_batch_normalization(model):
+    """Returns a copy of the model without the batch normalisations that a convolution can absorb.
+
+    In inference, normalisation is `scale * x + offset` per channel; a linear convolution or dense
+    layer before it takes the scale into its kernel and the offset into its bias. Where the results
+    of several such layers are concatenated and then normalised, each takes those of its channels.
+    A normalisation of anything else stays, and so does one whose input is also read elsewhere.
+
+    Args:
+        model: Functional `keras.Model`, such as `network.submodel(0)`.
+
+    Returns:
+        A functional `keras.Model` with weights of its own and the same layer names, equal to
+        `model` in inference mode up to float32 rounding.
+
+    Example:
+        >>> small = fold_batch_normalization(network.submodel(0))
+
+    Source: Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, section 3.2.
+    """
+    graph = _Graph(model)
+    absorbers = {call.operation.name: graph.absorbers(call) for call in graph.normalizations()}
+    absorbers = {norm: names for norm, names in absorbers.items() if names}
+    biased = {name for names in absorbers.values() for name in names}
+
+    def clone(operation):
+        config = operation.get_config()
+        return type(operation).from_config(
+            {**config, "use_bias": True} if operation.name in biased else config
+        )
+
+    def call(operation, *args, **kwargs):
+        return args[0] if operation.name in absorbers else operation(*args, **kwargs)
+
+    folded = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in folded.layers:
+        if layer.weights and layer.name not in biased:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    for norm, names in absorbers.items():
+        _absorb(model, folded, norm, names)
+    return folded
+
+
+class _Call(typing.NamedTuple):
+    operation: keras.Operation
+    inputs: list
+    output: object
+
+
+class _Graph:
+    """Which operation reads the result of which, observed while the model is rebuilt."""
+
+    def __init__(self, model):
+        self.calls = []
+        copy = keras.models.clone_model(model, call_function=self._observe)
+        read = [tensor for call in self.calls for tensor in call.inputs] + copy.outputs
+        self._readers = collections.Counter(map(id, read))
+        self._producers = {id(call.output): call for call in self.calls}
+        self._calls_of = collections.Counter(call.operation.name for call in self.calls)
+
+    def _observe(self, operation, *args, **kwargs):
+        output = operation(*args, **kwargs)
+        inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+        self.calls.append(_Call(operation, inputs, output))
+        return output
+
+    def normalizations(self):
+        """The calls of batch normalisations that run once and per channel."""
+        return [
+            call
+            for call in self.calls
+            if isinstance(call.operation, keras.layers.BatchNormalization)
+            and self._calls_of[call.operation.name] == 1
+            and _is_last_axis(call.operation.axis, call.inputs[0])
+        ]
+
+    def absorbers(self, norm):
+        """Names of the layers that can absorb a normalisation, in the order of its channels."""
+        source = self._sole_source(norm.inputs[0])
+        sources = [source]
+        if source and isinstance(source.operation, keras.layers.Concatenate):
+            if not _is_last_axis(source.operation.axis, norm.inputs[0]):
+                return []
+            sources = [self._sole_source(tensor) for tensor in source.inputs]
+        if all(source and _is_linear(source.operation) for source in sources):
+            return [source.operation.name for source in sources]
+        return []
+
+    def _sole_source(self, tensor):
+        """The call that made a tensor, if its operation runs once and for one reader."""
+        call = self._producers.get(id(tensor))
+        once = call and self._readers[id(tensor)] == self._calls_of[call.operation.name] == 1
+        return call if once else None
+
+
+def _is_last_axis(axis, tensor):
+    return axis in (-1, len(tensor.shape) - 1)
+
+
+def _is_linear(layer):
+    # The exact types: a subclass may compute something else.
+    return type(layer) in _ABSORBING and layer.activation is keras.activations.linear
+
+
+def _absorb(model, folded, norm, names):
+    scale, offset = _scale_and_offset(model.get_layer(norm))
+    first = 0
+    for name in names:
+        kernel, *bias = model.get_layer(name).get_weights()
+        depthwise = isinstance(model.get_layer(name), keras.layers.DepthwiseConv2D)
+        # A depthwise kernel ends in [channels, outputs per channel], any other in [..., outputs].
+        outputs = kernel.shape[-2:] if depthwise else kernel.shape[-1:]
+        channels = slice(first, first + int(np.prod(outputs)))
+        bias = bias[0] * scale[channels] if bias else 0.0
+        folded.get_layer(name).set_weights(
+            [kernel * scale[channels].reshape(outputs), bias + offset[channels]]
+        )
+        first = channels.stop
+
+
+def _scale_and_offset(norm):
+    """A batch normalisation as `scale * x + offset`, float64 `[channels]` each."""
+    mean, variance, gamma, beta = (
+        0.0 if weight is None else weight.numpy().astype(np.float64)
+        for weight in (norm.moving_mean, norm.moving_variance, norm.gamma, norm.beta)
+    )
+    scale = (gamma if norm.scale else 1.0) / np.sqrt(variance + norm.epsilon)
+    return scale, beta - mean * scale
