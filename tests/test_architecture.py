@@ -12,11 +12,11 @@ import ipkd_tf
 PACKAGE = pathlib.Path(ipkd_tf.__file__).parent
 # Each room may import only rooms further up in this list.
 LEVELS = [
-    {"version", "teachers", "layers", "optimizers", "profiling", "experiment", "schedules"},
+    {"version", "teachers", "layers", "optimizers", "profiling", "experiment", "schedules", "budget"},
     {"losses"},
     {"data", "models", "distillation", "evaluation"},
     {"workdir", "environment", "preparation"},
-    {"checkpointing", "report"},
+    {"checkpointing", "report", "export", "finished_run"},
     {"training", "benchmarking"},
     {"tools"},
 ]
