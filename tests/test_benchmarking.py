@@ -125,6 +125,8 @@ class CasesTest(tf.test.TestCase):
             dataclasses.replace(SETTINGS, batch_sizes=(1, 2))
         with self.assertRaisesRegex(ValueError, "Received: steps=0"):
             dataclasses.replace(SETTINGS, steps=0)
+        with self.assertRaisesRegex(ValueError, "at least one method"):
+            dataclasses.replace(SETTINGS, methods=())
 
 
 class FreshTest(tf.test.TestCase, parameterized.TestCase):
@@ -145,7 +147,7 @@ class FreshTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(result["images_per_s"] * result["step_s"], 4)
 
     @parameterized.named_parameters(
-        ("fails", "raise SystemExit('no such model')", "exit status 1: no such model"),
+        ("fails", "1 / 0", "exit status 1: ZeroDivisionError: division by zero"),
         ("is_silent", "", "IndexError|list index"),
         ("prints_no_json", "print('done')", "Expecting value"),
         ("prints_no_object", "print(3)", "not iterable"),
@@ -333,6 +335,7 @@ class ToolTest(tf.test.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("threads: automatic within, 1 between operations", done.stdout)
         self.assertIn("inter_op_threads: 0 before, 1 now", done.stdout)
+        self.assertIn("measuring pipeline\n", done.stderr)
         with open(output) as file:
             result = json.load(file)
         self.assertEqual(result["machine"]["inter_op_threads"], 1)

@@ -21,12 +21,13 @@ CASES = {
 }
 
 
-def run(settings, names):
+def run(settings, names, begins=lambda case: None):
     """Measures the named cases.
 
     Args:
         settings: `Settings`.
         names: names from `CASES`.
+        begins: called with each case's name when it begins; some take minutes.
 
     Returns:
         dict of `machine` (hardware, threads, versions, date), `settings`, and `rows`: for each
@@ -43,7 +44,11 @@ def run(settings, names):
         raise ValueError(f"Expected cases from {', '.join(CASES)}. Received: {unknown[0]!r}")
     fresh.set_threads(settings.threads)
     described = machine(settings)
-    rows = {name: measure(settings) for name, measure in CASES.items() if name in names}
+    rows = {}
+    for name in CASES:
+        if name in names:
+            begins(name)
+            rows[name] = CASES[name](settings)
     cases.add_pipeline_ratio(rows)
     if "growth" in rows:
         rows["growth_exponents"] = growth.exponents(rows["growth"])

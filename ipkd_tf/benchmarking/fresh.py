@@ -36,7 +36,7 @@ def run(workload, steps, warmup=2, threads=(0, 0), loss=False):
         dict as `measure` returns; `import_s` and `total_s` count from the start of the process.
 
     Raises:
-        RuntimeError: the process failed; the message ends in its last lines.
+        RuntimeError: the process failed; the message has the last line of its errors.
     """
     request = {
         "workload": dataclasses.asdict(workload),
@@ -59,7 +59,8 @@ def json_line(command, environment=None):
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
-            raise ValueError(f"exit status {done.returncode}: {done.stderr.strip()[-2000:]}")
+            reason = done.stderr.strip().splitlines()[-1:]
+            raise ValueError(f"exit status {done.returncode}: {''.join(reason)}")
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
     except (OSError, ValueError, TypeError, IndexError) as error:
         raise RuntimeError(

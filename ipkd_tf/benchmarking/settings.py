@@ -43,6 +43,8 @@ class Settings:
     peer_models: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
+        if not self.methods:
+            raise ValueError(f"Expected at least one method. Received: methods={self.methods}")
         if not self.models or len(self.models) != len(self.batch_sizes):
             raise ValueError(
                 "Expected one batch size for each model. "

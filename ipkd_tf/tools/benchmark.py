@@ -75,12 +75,19 @@ def settings_from_flags():
     same += ("steps_per_execution", "intra_op_threads", "inter_op_threads", "process_repeats")
     return benchmarking.Settings(
         models=tuple(FLAGS.models),
-        batch_sizes=tuple(int(size) for size in FLAGS.batch_sizes),
+        batch_sizes=_whole_numbers(FLAGS.batch_sizes),
         methods=tuple(FLAGS.methods),
         quick=FLAGS.quick,
         peer_models=_pairs(FLAGS.peer_models),
         **{name: FLAGS[name].value for name in same},
     )
+
+
+def _whole_numbers(texts):
+    try:
+        return tuple(int(text) for text in texts)
+    except ValueError as error:
+        raise ValueError(f"Expected whole numbers. Received: batch_sizes={texts}") from error
 
 
 def _pairs(texts):
@@ -94,7 +101,9 @@ def benchmark():
     """Measures what the flags ask for, prints it and writes the files."""
     settings = settings_from_flags()
     baseline = tables.read(FLAGS.baseline) if FLAGS.baseline else None
-    result = benchmarking.run(settings, FLAGS.cases)
+    result = benchmarking.run(
+        settings, FLAGS.cases, begins=lambda case: print(f"measuring {case}", file=sys.stderr)
+    )
     differences = tables.add_baseline(result, baseline) if baseline else []
     print(tables.table(result))
     for difference in differences:
