@@ -1,0 +1,31 @@
+"""How long an exported file takes, measured with its own runtime on this machine."""
+
+import time
+
+import numpy as np
+
+
+def measure(model, images, signature, warmup=10, repeats=100):
+    """Times calls of an opened file, one at a time, after warm-up.
+
+    Args:
+        model: What `open_model` returns.
+        images: uint8 `[batch, height, width, 3]`, the batch of each call.
+        signature: One of `model.signatures`.
+        warmup: Calls before the clock starts.
+        repeats: Timed calls, at least 1.
+
+    Returns:
+        Dict of `median_ms` and `p95_ms`, milliseconds per call, and `batch_size`.
+    """
+    seconds = []
+    for _ in range(warmup + repeats):
+        start = time.perf_counter()
+        model(images, signature)
+        seconds.append(time.perf_counter() - start)
+    timed = seconds[warmup:]
+    return {
+        "median_ms": 1e3 * float(np.median(timed)),
+        "p95_ms": 1e3 * float(np.percentile(timed, 95)),
+        "batch_size": len(images),
+    }
