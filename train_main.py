@@ -69,8 +69,12 @@ def train(experiment):
     if FLAGS.verbosity <= 0:
         logging.set_verbosity(logging.WARNING)
     from ipkd_tf import training
+    from ipkd_tf.termination import Terminated
 
-    training.run(experiment)
+    try:
+        training.run(experiment)
+    except Terminated:
+        print("Ended by SIGTERM: the work is saved, the same command goes on from there.")
 
 
 def main(argv):
@@ -80,11 +84,11 @@ def main(argv):
         train(experiment_from_flags(sys.argv[1:]))
     except KeyboardInterrupt:
         print(
-            "\nInterrupted: the finished epochs are kept, the same command goes on from there.",
+            "\nInterrupted: the last checkpoint is kept, the same command goes on from there.",
             file=sys.stderr,
         )
         return 130
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if FLAGS.verbosity > 0:
             raise
         print(f"train_main.py: {error}", file=sys.stderr)

@@ -1,11 +1,15 @@
-"""What a run keeps after each epoch, and how it goes on from there."""
+"""What a run keeps while it trains, and how it goes on from there bit for bit."""
 
+import json
+import math
 import time
 
 import keras
-import tensorflow as tf
+import numpy as np
 
-from ipkd_tf import workdir
+from ipkd_tf import averaging, workdir
+from ipkd_tf.checkpoint_files import CheckpointFiles
+from ipkd_tf.termination import Terminated
 
 CRITERION = "val_avg_accuracy"
 
@@ -15,66 +19,173 @@ def best_epoch(history):
     return max(history, key=lambda row: row[CRITERION])
 
 
-class KeepEpochs(keras.callbacks.Callback):
-    """After each epoch keeps its history row, a checkpoint, and the network if it is the best yet.
+class Keeper(keras.callbacks.Callback):
+    """Keeps a run's history and best network, and its whole state after each epoch and in between.
 
     Args:
         directory: Where history.csv, checkpoints/ and best.keras go.
-        distiller: The compiled `InplaceDistiller`; its optimizer must be built.
+        distiller: The compiled `InplaceDistiller`.
+        steps_per_epoch: Optimizer steps in an epoch.
+        seconds: Time from one checkpoint to the next inside an epoch; infinity for none.
+        sigterm: The `Sigterm` that may ask for the end.
+        writes: Whether this process keeps anything; of several workers only the chief does.
+
+    Attributes:
+        history: One dict per finished epoch.
+        epoch: Number of finished epochs.
+        step: Steps done of the epoch that runs; all of them while it is validated.
+
+    Raises (while training):
+        FloatingPointError: A loss or a weight is not finite; the last good checkpoint stays.
+        Terminated: SIGTERM has come, the state is saved.
     """
 
-    def __init__(self, directory, distiller):
+    def __init__(self, directory, distiller, steps_per_epoch, seconds, sigterm, writes=True):
         super().__init__()
         self.directory = directory
         self.history = []
-        self._network = distiller.network
-        self._finished = tf.Variable(0, dtype=tf.int64, trainable=False)
-        # Checkpoints leave out the state of dropout's random numbers unless it is named.
-        random_states = [v.value for v in distiller.variables if "seed_generator" in v.path]
-        checkpoint = tf.train.Checkpoint(
-            network=distiller.network,
-            optimizer=distiller.optimizer,
-            finished_epochs=self._finished,
-            random_states=random_states,
-        )
-        self._manager = tf.train.CheckpointManager(
-            checkpoint, str(directory / "checkpoints"), max_to_keep=2
-        )
+        self.epoch = self.step = 0
+        self._distiller = distiller
+        self._steps_per_epoch = steps_per_epoch
+        self._seconds = seconds
+        self._sigterm = sigterm
+        self._writes = writes
+        self._files = CheckpointFiles(directory / "checkpoints")
+        self._saved_at = time.monotonic()
+        self._metrics = None
+
+    @property
+    def global_step(self):
+        return self.epoch * self._steps_per_epoch + self.step
 
     def restore(self):
-        """Goes back to the newest checkpoint, if any; returns the number of finished epochs."""
-        if not self._manager.latest_checkpoint:
-            return 0
-        self._manager.checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
-        finished = int(self._finished.numpy())
-        self.history = workdir.read_history(self.directory / "history.csv")[:finished]
-        if len(self.history) < finished:
-            raise ValueError(
-                f"history.csv has {len(self.history)} of the {finished} finished epochs; remove "
-                f"the workdir to start anew. Received: workdir={str(self.directory)!r}"
-            )
-        # An interruption may have come between the checkpoint and best.keras.
-        self._keep_if_best()
-        return finished
+        """Goes back to the newest checkpoint, if there is one."""
+        if (arrays := self._files.read()) is None:
+            return
+        progress = json.loads(arrays.pop("progress").tobytes())
+        self._metrics = {name: a for name, a in arrays.items() if name.startswith("metrics/")}
+        _assign(_state(self._distiller), arrays.keys() - self._metrics.keys(), arrays)
+        self.history = progress["history"]
+        self.epoch, self.step = progress["epoch"], progress["step"]
+        self._learning_rate, self._elapsed = progress["learning_rate"], progress["elapsed"]
+        # An interruption may have come between the checkpoint and these.
+        if self.history and self._writes:
+            self._publish()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.monotonic()
-        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        self._learning_rate = float(str(rate))  # 0.1, not the float32's 0.10000000149
+        if self.step:  # The epoch goes on where a checkpoint left it.
+            _assign(_metrics(self._distiller), self._metrics.keys(), self._metrics)
+        else:
+            rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+            self._learning_rate = float(str(rate))  # 0.1, not the float32's 0.10000000149
+            self._elapsed = 0.0
+        self._steps_before = self.step
+        self._epoch_began = time.monotonic() - self._elapsed
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = self._steps_before + batch + 1
+        if not math.isfinite(loss := float(logs["loss"])):
+            self._diverged("loss", loss)
+        if math.isinf(self._seconds):
+            return
+        self._sigterm.waits = True
+        if self._is_due():
+            self._save(self._capture())
+
+    def on_test_begin(self, logs=None):
+        # Validation resets the metrics and may exchange the weights: this is the state to keep.
+        self._before_validation = None if math.isinf(self._seconds) else self._capture()
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self._before_validation and self._is_due():
+            self._save(self._before_validation)
 
     def on_epoch_end(self, epoch, logs=None):
         row = {"epoch": epoch + 1, "learning_rate": self._learning_rate}
         row |= {name: float(value) for name, value in logs.items()}
-        row["seconds"] = round(time.monotonic() - self._started, 3)
+        row["seconds"] = round(time.monotonic() - self._epoch_began, 3)
         self.history.append(row)
-        workdir.write_history(self.directory / "history.csv", self.history)
-        self._finished.assign(epoch + 1)
-        self._manager.save(checkpoint_number=epoch + 1)
-        self._keep_if_best()
+        self.epoch, self.step = epoch + 1, 0
+        if self._writes:
+            self._save(self._capture(), self._publish)
 
-    def _keep_if_best(self):
+    def _is_due(self):
+        return self._sigterm.requested or time.monotonic() - self._saved_at >= self._seconds
+
+    def _save(self, arrays, publish=lambda: None):
+        if self._writes:
+            self._files.write(self.global_step, arrays)
+            publish()
+        self._saved_at = time.monotonic()
+        self._sigterm.waits = False
+        if self._sigterm.requested:
+            raise Terminated
+
+    def _publish(self):
+        workdir.write_history(self.directory / "history.csv", self.history)
         if best_epoch(self.history) is self.history[-1]:
-            save_network(self._network, self.directory / "best.keras")
+            with averaging.averaged(self._distiller):
+                save_network(self._distiller.network, self.directory / "best.keras")
+
+    def _capture(self):
+        arrays = {name: variable.numpy() for name, variable in _state(self._distiller).items()}
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                self._diverged(name, "not finite")
+        if self.step:
+            metrics = _metrics(self._distiller)
+            arrays |= {name: variable.numpy() for name, variable in metrics.items()}
+        progress = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "history": self.history,
+            "learning_rate": self._learning_rate,
+            "elapsed": time.monotonic() - self._epoch_began,
+        }
+        return {**arrays, "progress": np.frombuffer(json.dumps(progress).encode(), np.uint8)}
+
+    def _diverged(self, what, value):
+        rate = float(keras.ops.convert_to_numpy(self._distiller.optimizer.learning_rate))
+        raise FloatingPointError(
+            f"training diverged at step {self.global_step} (epoch {self.epoch + 1}), learning rate "
+            f"{rate:.6g}; the last good checkpoint, {self._files.newest or 'none yet'}, is kept. "
+            "Try another --workdir with a lower --learning_rate, --warmup_epochs or --clip_norm. "
+            f"Received: {what}={value}"
+        )
+
+
+def _state(distiller):
+    """The variables of network (random states too) and optimizer, by number.
+
+    The names that Keras makes up count the layers made in the same process before.
+    """
+    groups = {"network": distiller.network.variables, "optimizer": distiller.optimizer.variables}
+    return {
+        f"{group}/{number}": variable
+        for group, variables in groups.items()
+        for number, variable in enumerate(variables)
+    }
+
+
+def _metrics(distiller):
+    """Each replica's own sums of the metrics, by name: their total may round differently."""
+    local = distiller.distribute_strategy.experimental_local_results
+    return {
+        f"metrics/{number}/{replica}": part
+        for number, variable in enumerate(distiller.metrics_variables)
+        for replica, part in enumerate(local(variable.value))
+    }
+
+
+def _assign(variables, names, arrays):
+    if variables.keys() != set(names):
+        different = sorted(variables.keys() ^ set(names))
+        raise ValueError(
+            "the checkpoint belongs to another network or number of devices; choose another "
+            f"--workdir, or remove it. Received: {different[0]}"
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
 
 
 def save_network(network, path):

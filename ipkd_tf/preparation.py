@@ -87,16 +87,6 @@ def make_strategy(name):
     return tf.distribute.MirroredStrategy() if name == "mirrored" else tf.distribute.get_strategy()
 
 
-def is_chief(strategy):
-    """Whether this process writes the outputs: the only one, or the first of several workers."""
-    resolver = strategy.cluster_resolver
-    return resolver is None or (resolver.task_type, resolver.task_id) in {
-        (None, None),
-        ("chief", 0),
-        ("worker", 0),
-    }
-
-
 def synchronize(network, synchronized):
     """Sets whether batch normalisation takes its statistics over all replicas' images."""
     for layer in network._flatten_layers():

@@ -1,14 +1,27 @@
 """One experiment from start to finish: data, network, training, result files."""
 
 import dataclasses
+import importlib.util
+import math
+import pathlib
 import statistics
-import sys
 
 import keras
+import tensorflow as tf
 
-from ipkd_tf import checkpointing, data, environment, evaluation, preparation, report, workdir
-
-_PROGRESS = ("loss", "hard_loss", "soft_loss", "avg_accuracy", "val_loss", "val_avg_accuracy")
+from ipkd_tf import (
+    averaging,
+    checkpointing,
+    data,
+    environment,
+    evaluation,
+    preparation,
+    progress,
+    report,
+    workdir,
+    workers,
+)
+from ipkd_tf.termination import Sigterm
 
 
 def run(experiment, callbacks=()):
@@ -22,55 +35,117 @@ def run(experiment, callbacks=()):
     Returns:
         What result.json holds: the settings, the best and the last epoch, and for each of the two
         the rows of `evaluation.evaluate` on the test images. A finished run is not run again.
+        Of several workers only the chief evaluates and writes; the others return None.
 
     Raises:
         ValueError: A setting does not fit the data or the network, or the directory holds
-            another run.
-        OSError: The outputs cannot be written or the data cannot be read.
+            another run, or one that is being trained by another process.
+        OSError: The outputs cannot be written, the data cannot be read, or a worker was lost.
+        FloatingPointError: Training diverged.
+        Terminated: SIGTERM came. What had been done is saved.
 
     Example:
         >>> run(Experiment(model="msdnet_small", epochs=10, workdir="runs/first"))
     """
+    if experiment.tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise ValueError(
+            'TensorBoard logs need pip install "ipkd_tf[tensorboard]". Received: tensorboard=True'
+        )
+    if experiment.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = preparation.make_strategy(experiment.strategy)
+    with Sigterm() as sigterm, workers.explained(strategy):
+        if not workers.is_chief(strategy):
+            return _follow(experiment, strategy, sigterm, callbacks)
+        with workdir.locked(experiment.output_dir):
+            return _lead(experiment, strategy, sigterm, callbacks)
+
+
+def _lead(experiment, strategy, sigterm, callbacks):
     directory = workdir.prepare(experiment)
-    result = workdir.read_json(directory / "result.json")
-    if result and result["last_epoch"] == experiment.epochs:
+    if _is_finished(directory, experiment):
         print(f"{directory} holds this run, finished.")
+        result = workdir.read_json(directory / "result.json")
     else:
-        result, history = _train(experiment, directory, callbacks)
-        report.draw(result, history, directory)
-        # Last, because its presence says that the run is finished.
-        workdir.write_json(directory / "result.json", result)
+        _keep_environment(directory)
+        splits, distiller, keeper = _train(experiment, directory, strategy, sigterm, callbacks)
+        result = _conclude(experiment, splits, distiller, keeper)
+        workers.wait_for_all(strategy)
     print(report.table(result))
     return result
 
 
-def _train(experiment, directory, callbacks):
-    _keep_environment(directory)
+def _follow(experiment, strategy, sigterm, callbacks):
+    """What workers do that are not the chief: the same steps, no outputs."""
+    directory = pathlib.Path(experiment.output_dir)
+    if not _is_finished(directory, experiment):
+        _train(experiment, directory, strategy, sigterm, callbacks)
+        workers.wait_for_all(strategy)
+
+
+def _is_finished(directory, experiment):
+    result = workdir.read_json(directory / "result.json")
+    return bool(result) and (result["state"], result["last_epoch"]) == (
+        "finished",
+        experiment.epochs,
+    )
+
+
+def _train(experiment, directory, strategy, sigterm, callbacks):
     keras.config.set_dtype_policy(experiment.precision)
     splits = preparation.read_splits(experiment)
-    with preparation.make_strategy(experiment.strategy).scope():
+    steps = splits.steps_per_epoch(experiment.batch_size)
+    alone = workers.count(strategy) == 1
+    with strategy.scope():
         distiller = preparation.build(experiment, splits)
-        keeper = checkpointing.KeepEpochs(directory, distiller)
-        finished = keeper.restore()
-    print(_headline(experiment, splits, directory, finished), flush=True)
-    _fit(distiller, experiment, splits, finished, [keeper, Progress(), *callbacks])
-    checkpointing.save_network(distiller.network, directory / "last.keras")
-    best = checkpointing.best_epoch(keeper.history)
-    rows = _test(distiller.network, experiment, splits, best["epoch"], directory)
-    return _result(experiment, splits, keeper.history, best, rows), keeper.history
+        keeper = checkpointing.Keeper(
+            directory,
+            distiller,
+            steps,
+            60 * experiment.checkpoint_minutes if alone else math.inf,
+            sigterm,
+            writes=workers.is_chief(strategy),
+        )
+        keeper.restore()
+    workers.check_agreement(strategy, keeper.global_step)
+    callbacks = [keeper, averaging.EvaluateAverages(), *callbacks]
+    if workers.is_chief(strategy):
+        print(_headline(experiment, splits, directory, keeper), flush=True)
+        callbacks += [_running_result(experiment, splits, keeper), *progress.callbacks()]
+        callbacks += _tensorboard(experiment, directory)
+    _fit(distiller, experiment, splits, keeper, callbacks)
+    return splits, distiller, keeper
 
 
-class Progress(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar without the scores of single sub-models: a line that fits a terminal."""
+def _running_result(experiment, splits, keeper):
+    """Keeps result.json up to date; whoever waits for the end of the run looks at its state."""
 
-    def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch, self._overall(logs))
+    def write(epoch, logs):
+        history = keeper.history
+        best = checkpointing.best_epoch(history)
+        result = _result(experiment, splits, history, best, {"validation": best}, "running")
+        workdir.write_json(keeper.directory / "result.json", result)
 
-    def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, self._overall(logs))
+    return keras.callbacks.LambdaCallback(on_epoch_end=write)
 
-    def _overall(self, logs):
-        return {name: logs[name] for name in _PROGRESS if name in logs}
+
+def _tensorboard(experiment, directory):
+    if not experiment.tensorboard:
+        return []
+    return [keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)]
+
+
+def _conclude(experiment, splits, distiller, keeper):
+    """Tests, reports and only then calls the run finished."""
+    directory, history = keeper.directory, keeper.history
+    best = checkpointing.best_epoch(history)
+    with averaging.averaged(distiller):
+        checkpointing.save_network(distiller.network, directory / "last.keras")
+        rows = _test(distiller.network, experiment, splits, best["epoch"], directory)
+    result = _result(experiment, splits, history, best, rows, "finished")
+    report.draw(result, history, directory)
+    workdir.write_json(directory / "result.json", result)
+    return result
 
 
 def _keep_environment(directory):
@@ -81,26 +156,46 @@ def _keep_environment(directory):
     workdir.write_json(path, {**environment.describe(), "earlier_starts": starts})
 
 
-def _fit(distiller, experiment, splits, finished, callbacks):
-    if finished == experiment.epochs:
-        return
+def _fit(distiller, experiment, splits, keeper, callbacks):
     steps = splits.steps_per_epoch(experiment.batch_size)
-    train = data.training(
+    validation = workers.shared(data.evaluation(*splits.validation, experiment.batch_size))
+    callbacks = keras.callbacks.CallbackList(
+        callbacks, True, model=distiller, epochs=experiment.epochs, steps=steps, verbose=1
+    )
+    if keeper.step == steps:
+        _finish_epoch(distiller, validation, keeper.epoch, callbacks)
+    # An epoch of which a part is done is a `fit` of its own: Keras's epochs are equally long.
+    ends = [keeper.epoch + 1, experiment.epochs] if keeper.step else [experiment.epochs]
+    for end in ends:
+        if keeper.epoch < end:
+            distiller.fit(
+                workers.shared(_training_batches(experiment, splits, keeper.global_step)),
+                validation_data=validation,
+                initial_epoch=keeper.epoch,
+                epochs=end,
+                steps_per_epoch=steps - keeper.step,
+                callbacks=callbacks,
+                shuffle=False,  # the data set has its order already
+            )
+
+
+def _finish_epoch(distiller, validation, epoch, callbacks):
+    """Validates an epoch whose steps were all done when the run was interrupted."""
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(epoch)
+    logs = distiller.get_metrics_result()
+    scores = distiller.evaluate(validation, callbacks=callbacks, return_dict=True)
+    callbacks.on_epoch_end(epoch, {**logs, **{f"val_{k}": v for k, v in scores.items()}})
+    callbacks.on_train_end()
+
+
+def _training_batches(experiment, splits, start_step):
+    return data.training(
         *splits.train,
         batch_size=experiment.batch_size,
         seed=experiment.seed,
-        start_step=finished * steps,
+        start_step=start_step,
         augmentation=data.Augmentation(experiment.crop_padding, experiment.flip),
-    )
-    distiller.fit(
-        train,
-        validation_data=data.evaluation(*splits.validation, batch_size=experiment.batch_size),
-        initial_epoch=finished,
-        epochs=experiment.epochs,
-        steps_per_epoch=steps,
-        callbacks=callbacks,
-        shuffle=False,  # the data set has its order already
-        verbose=1 if sys.stdout.isatty() else 2,
     )
 
 
@@ -114,19 +209,20 @@ def _test(network, experiment, splits, best_epoch, directory):
     return {"best": evaluation.evaluate(network, test), "last": last}
 
 
-def _headline(experiment, splits, directory, finished):
+def _headline(experiment, splits, directory, keeper):
     counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
     devices = ", ".join(environment.devices())
-    begin = f"goes on after epoch {finished} of" if finished else "trains for"
+    begin = f"goes on after step {keeper.global_step}, for" if keeper.global_step else "trains for"
     return (
         f"{experiment.run_name} {begin} {experiment.epochs} epochs: {experiment.model}, "
         f"{experiment.method}, {experiment.dataset} ({counts}), on {devices}. Outputs: {directory}"
     )
 
 
-def _result(experiment, splits, history, best, rows):
+def _result(experiment, splits, history, best, rows, state):
     seconds = [row["seconds"] for row in history]
     return {
+        "state": state,
         "name": experiment.run_name,
         "model": experiment.model,
         "dataset": experiment.dataset,

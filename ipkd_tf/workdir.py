@@ -9,21 +9,82 @@ import pathlib
 
 OUTPUTS = ("history.csv", "result.json", "best.keras", "last.keras", "checkpoints")
 # Where things are and how long to train may change between two starts of the same run.
-_FREE = {"workdir", "data_dir", "name", "epochs"}
+_FREE = {"workdir", "data_dir", "name", "epochs", "checkpoint_minutes", "tensorboard"}
+_ASIDE = ".partial-"
 
 
 @contextlib.contextmanager
 def replacing(path):
     """Yields a path to write to, which becomes `path` only when the block ends without error."""
     path = pathlib.Path(path)
-    aside = path.with_name(f".partial-{path.name}")
+    aside = path.with_name(f"{_ASIDE}{path.name}")
     try:
         yield aside
         with open(aside, "rb") as written:
             os.fsync(written.fileno())
         os.replace(aside, path)
+        _sync_directory(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _sync_directory(path):
+    """Makes a renaming survive a power failure."""
+    with contextlib.suppress(OSError):  # Not every file system, nor Windows, can.
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Inside the block the directory, created if need be, belongs to this process alone.
+
+    The operating system takes the lock back when a process ends in whatever way.
+
+    Raises:
+        ValueError: another process has it.
+        OSError: the directory cannot be created or written to.
+    """
+    path = pathlib.Path(path)
+    with contextlib.ExitStack() as stack:
+        with _explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(path / ".lock", "w"))
+        if not _lock(file):
+            raise ValueError(
+                "another run is writing to the workdir; wait for its end or choose another "
+                f"--workdir. Received: workdir={str(path)!r}"
+            )
+        for leftover in path.rglob(f"{_ASIDE}*"):  # of a process that was killed while writing
+            leftover.unlink()
+        yield path
+
+
+def _lock(file):
+    """Whether the file is now locked, or cannot be (Windows, some network file systems)."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        pass
+    return True
+
+
+@contextlib.contextmanager
+def _explained(path):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the outputs cannot be written ({error.strerror}); choose another --workdir. "
+            f"Received: workdir={str(path)!r}"
+        ) from error
 
 
 def write_text(path, text):
@@ -79,18 +140,13 @@ def prepare(experiment):
         OSError: the directory cannot be created or written to.
     """
     path = pathlib.Path(experiment.output_dir)
-    try:
+    with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
         _refuse_another_run(path, experiment)
         settings = settings_as_text(dataclasses.replace(experiment, name=experiment.run_name))
         write_text(
             path / "flags.txt", "".join(f"--{name}={text}\n" for name, text in settings.items())
         )
-    except OSError as error:
-        raise OSError(
-            f"the outputs cannot be written ({error.strerror}); choose another --workdir. "
-            f"Received: workdir={str(path)!r}"
-        ) from error
     return path
 
 

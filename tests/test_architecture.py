@@ -12,12 +12,24 @@ import ipkd_tf
 PACKAGE = pathlib.Path(ipkd_tf.__file__).parent
 # Each room may import only rooms further up in this list.
 LEVELS = [
-    {"version", "teachers", "layers", "optimizers", "profiling", "experiment", "schedules", "budget"},
+    {"averaging", "progress", "termination", "workers"},
+    {
+        "version",
+        "teachers",
+        "layers",
+        "optimizers",
+        "profiling",
+        "experiment",
+        "schedules",
+        "submodels",
+        "budget",
+    },
     {"losses"},
     {"data", "models", "distillation", "evaluation"},
     {"workdir", "environment", "preparation"},
+    {"checkpoint_files"},
     {"checkpointing", "report", "export", "finished_run"},
-    {"training", "benchmarking"},
+    {"training", "benchmarking", "trade_off", "classification"},
     {"tools"},
 ]
 

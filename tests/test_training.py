@@ -112,7 +112,7 @@ class OutputsTest(TrainingTest):
         self.assertCountEqual(
             [path.name for path in run.iterdir()],
             [
-                *("flags.txt", "environment.json", "history.csv", "result.json", "checkpoints"),
+                *("flags.txt", "environment.json", "history.csv", "result.json", "checkpoints", ".lock"),
                 *("best.keras", "last.keras", "training_curve.png", "accuracy_multiply_adds.png"),
             ],
         )
@@ -171,7 +171,8 @@ class ResumeTest(TrainingTest):
     def test_an_interrupted_run_ends_as_one_that_was_not(self, epoch, batches):
         with self.assertRaises(KeyboardInterrupt):
             training.run(self.experiment("broken"), [InterruptAfter(epoch, batches)])
-        self.assertFalse((self.directory / "broken" / "result.json").exists())
+        if (result := self.directory / "broken" / "result.json").exists():
+            self.assertEqual(json.loads(result.read_text())["state"], "running")
         training.run(self.experiment("broken"))
         self.assert_same_run(self.straight, "broken")
 
@@ -196,11 +197,11 @@ class ResumeTest(TrainingTest):
         with mock.patch.object(preparation, "read_splits", side_effect=AssertionError):
             self.assertEqual(training.run(self.experiment(epochs=1)), result)
 
-    def test_a_history_that_lost_epochs(self):
-        training.run(self.experiment(epochs=1))
-        (self.directory / "run" / "history.csv").unlink()
-        with self.assertRaisesRegex(ValueError, "0 of the 1 finished epochs"):
-            training.run(self.experiment(epochs=2))
+    def test_a_lost_history_is_written_again(self):
+        training.run(self.experiment("lost", epochs=2))
+        (self.directory / "lost" / "history.csv").unlink()
+        training.run(self.experiment("lost"))
+        self.assert_same_run(self.straight, "lost")
 
 
 class BuildTest(TrainingTest):

@@ -1,0 +1,63 @@
+"""Moving averages of the weights, kept by the optimizer, in the place of the weights."""
+
+import contextlib
+
+import keras
+
+
+@contextlib.contextmanager
+def averaged(model):
+    """Inside the block a compiled model has the averages as weights; afterwards its own again.
+
+    Nothing happens with an optimizer that keeps no averages (`use_ema`). Unlike
+    `keras.callbacks.SwapEMAWeights`, which adds and subtracts, it brings back every bit.
+
+    Example:
+        >>> with averaged(distiller):
+        ...     distiller.network.save("averaged.keras")
+    """
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    own = _values(model.trainable_variables)
+    _assign(model.trainable_variables, _values(optimizer._model_variables_moving_average))
+    try:
+        yield
+    finally:
+        _assign(model.trainable_variables, own)
+
+
+class EvaluateAverages(keras.callbacks.Callback):
+    """Evaluates the averages, while training goes on with the weights themselves.
+
+    Keras's `fit` leaves the averages in the model when it ends; this puts the weights back, so
+    that another `fit` goes on as if there had been one.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._swapped = contextlib.ExitStack()
+        self._own = None
+
+    def on_test_begin(self, logs=None):
+        self._swapped.enter_context(averaged(self.model))
+
+    def on_test_end(self, logs=None):
+        self._swapped.close()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._own = _values(self.model.trainable_variables)
+
+    def on_train_end(self, logs=None):
+        if self._own is not None:
+            _assign(self.model.trainable_variables, self._own)
+
+
+def _values(variables):
+    return [variable.numpy() for variable in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
