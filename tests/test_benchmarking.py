@@ -247,6 +247,10 @@ class GrowthTest(tf.test.TestCase):
         growth.draw(rows, path)
         with open(path, "rb") as file:
             self.assertEqual(file.read(4), b"\x89PNG")
+        panels = growth.figure(rows).axes
+        self.assertLen(panels, 2 * len(expected))
+        for panel in panels:
+            self.assertEqual((panel.get_xscale(), panel.get_yscale()), ("log", "log"))
 
     def test_points_cover_the_ranges(self):
         def run(one, steps, threads, loss):

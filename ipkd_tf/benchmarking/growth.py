@@ -105,25 +105,30 @@ def _slope(curve, name):
 
 
 def draw(rows, path):
-    """Writes the curves as a PNG, log-log: step time above, memory below, a column per quantity."""
+    """Writes the figure of the curves as a PNG."""
+    with workdir.replacing(path) as aside:
+        figure(rows).savefig(aside, dpi=150, format="png")
+
+
+def figure(rows):
+    """The curves, log-log: step time above, memory below, a column per quantity."""
     # Without pyplot: no display is needed and no figure stays open.
     from matplotlib.figure import Figure
 
     curves = _curves(rows)
     quantities = list(dict.fromkeys(quantity for quantity, _ in curves))
-    figure = Figure(figsize=(4 * len(quantities), 7), layout="constrained")
-    panels = figure.subplots(2, len(quantities), squeeze=False, sharey="row", sharex="col")
+    result = Figure(figsize=(3.5 * len(quantities), 7), layout="constrained")
+    panels = result.subplots(2, len(quantities), squeeze=False, sharey="row", sharex="col")
     for column, quantity in enumerate(quantities):
+        shown = {model: curve for (swept, model), curve in curves.items() if swept == quantity}
         for panel, name in zip(panels[:, column], ("step_ms", "memory_mb"), strict=True):
-            for (swept, model), curve in curves.items():
-                if swept == quantity:
-                    _plot(panel, model, curve, name)
-            _finish(panel)
+            for model, curve in shown.items():
+                _plot(panel, model, curve, name)
+            _finish(panel, [row["value"] for curve in shown.values() for row in curve])
         panels[1, column].set_xlabel(quantity)
     panels[0, 0].set_ylabel("optimizer step (ms)")
     panels[1, 0].set_ylabel("peak memory above start (MB)")
-    with workdir.replacing(path) as aside:
-        figure.savefig(aside, dpi=150, format="png")
+    return result
 
 
 def _plot(panel, model, curve, name):
@@ -138,12 +143,17 @@ def _plot(panel, model, curve, name):
     )
 
 
-def _finish(panel):
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+def _finish(panel, values):
+    from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import StrMethodFormatter as Format
 
+    panel.set(xscale="log", yscale="log")
+    panel.xaxis.set_major_locator(FixedLocator(sorted(set(values))))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_minor_formatter(NullFormatter())
     for axis in (panel.xaxis, panel.yaxis):
-        axis.set_major_formatter(ScalarFormatter())
-        axis.set_minor_formatter(NullFormatter())
-        axis.set_minor_locator(LogLocator(subs="auto"))
-    panel.grid(color="0.9", which="both")
-    panel.legend(fontsize="small")
+        axis.set_major_formatter(Format("{x:,.0f}"))
+    panel.grid(color="0.9")
+    panel.margins(y=0.25)
+    panel.legend(fontsize="small", loc="upper left")
