@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ipkd_tf import losses
+from ipkd_tf import losses, submodels
 from ipkd_tf import teachers as teacher_weights
 
 
@@ -54,7 +54,7 @@ class InplaceDistiller(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.submodel_names = _submodel_names(network)
+        self.submodel_names = submodels.names(network)
         self.network = network
         self.teachers = teacher_weights.from_spec(teachers, len(self.submodel_names))
         losses.check_settings(distillation_weight, temperature, divergence)
@@ -226,18 +226,3 @@ class InplaceDistiller(keras.Model):
     def from_config(cls, config, custom_objects=None):
         network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
         return cls(**{**config, "network": network})
-
-
-def _submodel_names(network):
-    """The names a network gives its sub-models, or those of its outputs, once these are checked."""
-    outputs = getattr(network, "outputs", None)
-    shapes = [tuple(output.shape) for output in outputs or []]
-    if not shapes or any(len(shape) != 2 or shape[-1] != shapes[0][-1] for shape in shapes):
-        raise ValueError(
-            "Expected a functional keras.Model with one output [batch, classes] of logits for each "
-            f"sub-model, smallest first. Received: network={network!r} with output shapes {shapes}"
-        )
-    names = tuple(getattr(network, "submodel_names", None) or network.output_names)
-    if len(set(names)) != len(shapes):
-        names = tuple(f"output_{number}" for number in range(1, len(shapes) + 1))
-    return names

@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 
 from ipkd_tf import profiling
+from ipkd_tf.submodels import cut
+from ipkd_tf.submodels import names as submodel_names
 
 
 def evaluate(network, dataset, submodels=None):
@@ -37,17 +39,9 @@ def evaluate(network, dataset, submodels=None):
     ]
 
 
-def submodel_names(network):
-    """The names of a network's sub-models: its own, or those of its outputs."""
-    return tuple(getattr(network, "submodel_names", network.output_names))
-
-
 def cost(network, index):
     """Parameters and multiply-adds of one sub-model, cut out of the network."""
-    if hasattr(network, "submodel"):
-        model = network.submodel(index)
-    else:
-        model = keras.Model(network.inputs, network.outputs[index])
+    model = cut(network, index)
     return {
         "parameters": profiling.parameters(model),
         "multiply_adds": profiling.multiply_adds(model),
