@@ -51,12 +51,10 @@ def wait_for_all(strategy):
 
 
 def _sum(strategy, value):
-    def one(number):
-        return tf.distribute.get_replica_context().all_reduce("SUM", number)
-
-    per_replica = tf.function(lambda: strategy.run(one, args=(tf.constant(float(value)),)))()
+    """The sum of the workers' numbers."""
+    of_replicas = tf.function(lambda: strategy.run(lambda: tf.constant(float(value))))()
     replicas = strategy.num_replicas_in_sync // count(strategy)
-    return float(strategy.experimental_local_results(per_replica)[0]) / replicas
+    return float(strategy.reduce("SUM", of_replicas, axis=None)) / replicas
 
 
 @contextlib.contextmanager

@@ -1,0 +1,61 @@
+"""Two real processes on the loopback address against one."""
+
+import pathlib
+import signal
+
+import tensorflow as tf
+
+from tests.distributed import commands
+
+
+class WorkersTest(tf.test.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.directory = pathlib.Path(self.create_tempdir().full_path)
+
+    def start_two(self, second="two", **settings):
+        return [
+            commands.start(
+                self.directory / workdir, environment=environment, strategy="auto", **settings
+            )
+            for workdir, environment in zip(("two", second), commands.cluster(2), strict=True)
+        ]
+
+    def test_two_workers_take_the_steps_of_one_process(self):
+        # The second is given a directory of its own, which shows that it writes nothing.
+        chief, other = self.start_two(second="unused", clip_norm=1.0)
+        one = commands.start(self.directory / "one", clip_norm=1.0)
+        for process in (one, chief, other):
+            status, output, errors = commands.finish(process)
+            self.assertEqual(status, 0, errors)
+        self.assertEqual(output, "")
+        self.assertFalse((self.directory / "unused").exists())
+        one, two = (commands.outcome(self.directory / name) for name in ("one", "two"))
+        self.assertAllClose(one[1:], two[1:], 1e-5, 1e-5)
+        for which in ("best", "last"):
+            self.assertAllClose(one[0][which], two[0][which], 1e-5)
+
+    def test_a_lost_worker_ends_the_others_and_all_go_on(self):
+        settings = {"epochs": 12, "learning_rate": 0.01}
+        chief, other = self.start_two(**settings)
+        history = self.directory / "two" / "history.csv"
+        commands.wait_for(history.exists, chief)
+        other.send_signal(signal.SIGKILL)
+        commands.finish(other)
+        status, output, errors = commands.finish(chief, timeout=60)
+        self.assertEqual(status, 1, output)
+        self.assertIn("another worker was lost", errors)
+        self.assertIn("start the same command on every host again", errors)
+        done = len(commands.history(self.directory / "two"))
+        self.assertLess(done, 12)
+
+        chief, other = self.start_two(**settings)
+        status, output, errors = commands.finish(chief)
+        self.assertEqual(status, 0, errors)
+        self.assertEqual(commands.finish(other)[0], 0)
+        self.assertRegex(output, r"goes on after step \d+0,")
+        self.assertLen(commands.history(self.directory / "two"), 12)
+
+
+if __name__ == "__main__":
+    tf.test.main()
