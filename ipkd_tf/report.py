@@ -25,13 +25,18 @@ def table(result):
     Example:
         >>> print(table(json.load(open("runs/quickstart/seed0/result.json"))))
     """
-    rows = [_percent(row) for row in result["best"]]
-    cells = [[form.format(row[key]) for _, key, form in _COLUMNS] for row in rows]
-    cells.append(["average", *(form.format(_mean(rows, key)) for _, key, form in _COLUMNS[1:4])])
     title = (
         f"{result['name']}, seed {result['seed']}: test scores of the best epoch, "
         f"{result['best_epoch']} of {result['last_epoch']}"
     )
+    return score_table(title, result["best"])
+
+
+def score_table(title, rows):
+    """Rows of `evaluation.evaluate` as text under a title, with their average."""
+    rows = [_percent(row) for row in rows]
+    cells = [[form.format(row[key]) for _, key, form in _COLUMNS] for row in rows]
+    cells.append(["average", *(form.format(_mean(rows, key)) for _, key, form in _COLUMNS[1:4])])
     return "\n".join([title, *_aligned([[head for head, _, _ in _COLUMNS], *cells])])
 
 

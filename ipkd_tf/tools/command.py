@@ -45,8 +45,8 @@ def limit_threads(threads):
         tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
-def define_run_flags(values):
-    """The flags of every program that opens a finished run and measures files."""
+def define_opening_flags(values):
+    """The flags of every program that opens a finished run."""
     flags.DEFINE_string(
         "run", None, "Directory of a finished run.", required=True, flag_values=values
     )
@@ -59,6 +59,11 @@ def define_run_flags(values):
         "Where the data set is now; empty: where the run read it.",
         flag_values=values,
     )
+
+
+def define_run_flags(values):
+    """The flags of every program that opens a finished run and measures files."""
+    define_opening_flags(values)
     flags.DEFINE_integer(
         "threads", 1, "Of the timed calls; 0: the runtime's choice.", flag_values=values
     )

@@ -1,0 +1,39 @@
+"""Evaluates every sub-model of a finished run again, on its test or its validation images.
+
+python -m ipkd_tf.tools.evaluate --run=runs/quickstart/seed0
+python -m ipkd_tf.tools.evaluate --run=runs/quickstart/seed0 --epoch=last --images=validation
+"""
+
+from absl import app, flags
+
+from ipkd_tf import data, evaluation, finished_run, report
+from ipkd_tf.tools import command
+
+FLAGS = flags.FLAGS
+
+
+def define_flags(values=flags.FLAGS):
+    command.define_opening_flags(values)
+    flags.DEFINE_enum(
+        "images", "test", ["test", "validation"], "On which images.", flag_values=values
+    )
+    flags.DEFINE_integer("batch_size", 250, "Images in a forward pass.", flag_values=values)
+
+
+def evaluate():
+    """Prints the table of the sub-models."""
+    run = finished_run.open_run(FLAGS.run, FLAGS.epoch, FLAGS.data_dir)
+    images, labels = getattr(run.splits, FLAGS.images)
+    dataset = data.evaluation(images, labels, FLAGS.batch_size)
+    where = f"{len(labels)} {FLAGS.images} images"
+    title = f"{run.result['name']}, {FLAGS.epoch} epoch: scores on {where}"
+    print(report.score_table(title, evaluation.evaluate(run.network, dataset)))
+
+
+def main(argv):
+    return command.run(evaluate, argv, silent=True)
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
