@@ -1,0 +1,52 @@
+"""Choices by measured costs, and the table."""
+
+import pathlib
+from unittest import mock
+
+from absl.testing import parameterized
+
+from ipkd_tf import finished_run, trade_off
+from tests.test_finished_run import write_run
+
+ROW = {
+    "name": "early",
+    "format": "onnx",
+    "accuracy": 0.9125,
+    "multiply_adds": 3000,
+    "parameters": 338,
+    "bytes": 12_345,
+    "milliseconds": 1.5,
+    "p95_ms": 2.25,
+    "largest_difference": 1.234e-6,
+    "equal_decisions": 1.0,
+}
+LATE = {**ROW, "name": "late", "accuracy": 0.95, "bytes": 50_000, "milliseconds": 4.0}
+
+
+class TradeOffTest(parameterized.TestCase):
+    @parameterized.parameters(("20kB", "early"), ("50kB", "late"), ("2ms", "early"), ("1s", "late"))
+    def test_bytes_and_time_are_those_of_the_measured_files(self, budget, name):
+        with mock.patch.object(trade_off, "measure", return_value=[ROW, LATE]) as measure:
+            conditions = trade_off.Conditions()
+            self.assertEqual(trade_off.choose("the run", budget, "onnx", conditions), name)
+        measure.assert_called_once_with("the run", ["onnx"], conditions)
+
+    def test_multiply_adds_need_no_measuring(self):
+        directory = pathlib.Path(self.create_tempdir().full_path)
+        write_run(directory)
+        run = finished_run.open_run(directory)
+        with mock.patch.object(trade_off, "measure") as measure:
+            self.assertEqual(trade_off.choose(run, "4k", "onnx", trade_off.Conditions()), "early")
+        measure.assert_not_called()
+
+    def test_the_table_is_markdown_with_aligned_columns(self):
+        head, rule, first, _ = trade_off.table([ROW, LATE]).splitlines()
+        self.assertEqual({len(head), len(rule), len(first)}, {len(head)})
+        cells = [cell.strip() for cell in first.strip("|").split("|")]
+        expected = ["early", "onnx", "91.25", "3,000", "338", "12,345", "1.500", "2.250", "1.2e-06"]
+        self.assertEqual(cells, expected)
+
+    @parameterized.parameters({"images": -1}, {"batch_size": 0}, {"threads": -1}, {"repeats": 0})
+    def test_conditions_that_make_no_sense(self, **setting):
+        with self.assertRaisesRegex(ValueError, f"Received: {next(iter(setting))}="):
+            trade_off.Conditions(**setting)
