@@ -153,11 +153,11 @@ class FreshTest(tf.test.TestCase, parameterized.TestCase):
         ("prints_no_object", "print(3)", "not iterable"),
     )
     def test_a_program_that(self, code, reason):
-        with self.assertRaisesRegex(RuntimeError, f"one JSON object.*({reason}).*Received"):
+        with self.assertRaisesRegex(ChildProcessError, f"one JSON object.*({reason}).*Received"):
             fresh.json_line([sys.executable, "-c", code])
 
     def test_there_is_no_such_program(self):
-        with self.assertRaisesRegex(RuntimeError, "No such file.*Received.*'/no/such'"):
+        with self.assertRaisesRegex(ChildProcessError, "No such file.*Received.*'/no/such'"):
             fresh.json_line(["/no/such"])
 
 

@@ -35,7 +35,7 @@ def run(settings, names, begins=lambda case: None):
 
     Raises:
         ValueError: there is no such case, or a setting does not fit it.
-        RuntimeError: a process of its own failed.
+        ChildProcessError: a process of its own failed.
 
     Example:
         >>> run(Settings(models=("msdnet_small",), batch_sizes=(64,)), ["training"])["rows"]

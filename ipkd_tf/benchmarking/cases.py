@@ -6,7 +6,7 @@ import time
 
 import tensorflow as tf
 
-from ipkd_tf import data
+from ipkd_tf import data, submodels
 from ipkd_tf.benchmarking import fresh, timing
 from ipkd_tf.benchmarking import workload as workloads
 
@@ -57,8 +57,8 @@ def forward(settings):
     samples = {}
     for workload in settings.workloads(methods=["none"]):
         network = workload.network()
-        for index, name in enumerate(network.submodel_names):
-            infer = tf.function(functools.partial(network.submodel(index), training=False))
+        for index, name in enumerate(submodels.names(network)):
+            infer = tf.function(functools.partial(submodels.cut(network, index), training=False))
             for batch_size in sorted({1, workload.batch_size}):
                 images, _ = workload.images_and_labels(batch_size)
                 call = functools.partial(infer, tf.constant(images))

@@ -36,7 +36,7 @@ def run(workload, steps, warmup=2, threads=(0, 0), loss=False):
         dict as `measure` returns; `import_s` and `total_s` count from the start of the process.
 
     Raises:
-        RuntimeError: the process failed; the message has the last line of its errors.
+        ChildProcessError: the process failed; the message has the last line of its errors.
     """
     request = {
         "workload": dataclasses.asdict(workload),
@@ -54,7 +54,7 @@ def json_line(command, environment=None):
     """Runs a command and returns the dict in the last line it prints.
 
     Raises:
-        RuntimeError: the command cannot be run, fails, or ends in another line.
+        ChildProcessError: the command cannot be run, fails, or ends in another line.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -63,7 +63,7 @@ def json_line(command, environment=None):
             raise ValueError(f"exit status {done.returncode}: {''.join(reason)}")
         return dict(json.loads(done.stdout.strip().splitlines()[-1]))
     except (OSError, ValueError, TypeError, IndexError) as error:
-        raise RuntimeError(
+        raise ChildProcessError(
             f"Expected a program that prints one JSON object as its last line ({error}). "
             f"Received: command={command}"
         ) from error

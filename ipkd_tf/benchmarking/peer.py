@@ -24,7 +24,7 @@ def measure(settings, ours=fresh.run):
 
     Raises:
         ValueError: the template is empty or names something else; the peer reports no rate.
-        RuntimeError: one of the programs failed.
+        ChildProcessError: one of the programs failed.
     """
     return [_row(settings, workload, ours) for workload in settings.workloads()]
 

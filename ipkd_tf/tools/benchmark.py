@@ -10,10 +10,11 @@ r"""Measures training, inference and the input pipeline on this machine.
 
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from ipkd_tf import benchmarking, workdir
 from ipkd_tf.benchmarking import growth, tables
+from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
 _DEFAULTS = benchmarking.Settings()
@@ -115,16 +116,7 @@ def benchmark():
 
 
 def main(argv):
-    try:
-        if unexpected := argv[1:]:
-            raise ValueError(f"settings are given as --name=value. Received: {unexpected[0]}")
-        logging.set_verbosity(logging.WARNING)
-        benchmark()
-    except (ValueError, OSError, RuntimeError) as error:
-        if FLAGS.verbosity > 0:
-            raise
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 1
+    return command.run(benchmark, argv)
 
 
 if __name__ == "__main__":
