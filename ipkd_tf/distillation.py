@@ -205,7 +205,9 @@ class InplaceDistiller(keras.Model):
         for name, match, a in zip(self.submodel_names, matches, logits, strict=True):
             values[f"{name}_accuracy"] = match
             if self.top_5:
-                top_5 = keras.metrics.sparse_top_k_categorical_accuracy(classes, a, k=5)
+                top_5 = keras.metrics.sparse_top_k_categorical_accuracy(
+                    classes, tf.cast(a, tf.float32), k=5
+                )
                 values[f"{name}_top_5_accuracy"] = top_5
         for name, value in values.items():
             self._means[name].update_state(value, sample_weight=weights)

@@ -55,6 +55,7 @@ def _scores(model, dataset):
     def update(images, labels):
         outputs = keras.tree.flatten(model(images, training=False))
         for logits, of_submodel in zip(outputs, metrics, strict=True):
+            logits = tf.cast(logits, tf.float32)  # top-5 is not defined for half precision
             for metric in of_submodel.values():
                 metric.update_state(labels, logits)
 
