@@ -15,13 +15,23 @@ _LOST = (
 
 def count(strategy):
     """Number of processes."""
-    resolver = strategy.cluster_resolver
-    return max(1, len(resolver.cluster_spec().as_dict().get("worker", []))) if resolver else 1
+    return max(1, sum(map(len, _training_tasks(strategy).values())))
 
 
 def is_chief(strategy):
-    """Whether this process writes the outputs: the only one, or worker 0."""
-    return count(strategy) == 1 or strategy.cluster_resolver.task_id == 0
+    """Whether this process writes the outputs: the chief, without one worker 0, or the only one."""
+    if count(strategy) == 1:
+        return True
+    resolver = strategy.cluster_resolver
+    first = "chief" if "chief" in _training_tasks(strategy) else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)
+
+
+def _training_tasks(strategy):
+    """Addresses of the processes that train, by type of task."""
+    resolver = strategy.cluster_resolver
+    tasks = resolver.cluster_spec().as_dict() if resolver else {}
+    return {kind: tasks[kind] for kind in ("chief", "worker") if kind in tasks}
 
 
 def shared(dataset):

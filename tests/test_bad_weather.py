@@ -18,7 +18,16 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import ipkd_tf
-from ipkd_tf import averaging, checkpointing, models, progress, report, training, workdir
+from ipkd_tf import (
+    averaging,
+    checkpointing,
+    models,
+    preparation,
+    progress,
+    report,
+    training,
+    workdir,
+)
 from ipkd_tf.termination import Terminated
 from tests import test_training
 
@@ -173,6 +182,15 @@ class ResumeTest(WeatherTestCase):
         self.assertIn("No space left on device", message)
         self.assertLen(list((self.broken / "checkpoints").iterdir()), 2)
         self.assert_resumes()
+
+
+@pytest.mark.slow
+class ReplicasTest(WeatherTestCase):
+    def test_two_replicas_go_on_inside_an_epoch(self):
+        settings = {"batch_size": 20, "epochs": 2}
+        with mock.patch.object(preparation, "make_strategy", return_value=self.mirrored):
+            self.interrupt(At(crash, train_batch=11), checkpoint_minutes=0, **settings)
+            self.assert_resumes(**settings)
 
 
 class RefusalTest(WeatherTestCase):
