@@ -74,7 +74,7 @@ def train(experiment):
     try:
         training.run(experiment)
     except Terminated:
-        print("Ended by SIGTERM: the work is saved, the same command goes on from there.")
+        print("Ended by SIGTERM: the same command goes on from the last checkpoint.")
 
 
 def main(argv):

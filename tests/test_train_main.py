@@ -15,6 +15,7 @@ from absl.testing import flagsaver, parameterized
 
 from ipkd_tf import training
 from ipkd_tf.experiment import Experiment
+from ipkd_tf.termination import Terminated
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -92,7 +93,7 @@ class MainTest(parameterized.TestCase):
         self.assertEqual((status, experiment, errors.count("\n")), (1, None, 1))
         self.assertStartsWith(errors, message)
 
-    @parameterized.parameters(ValueError, OSError)
+    @parameterized.parameters(ValueError, OSError, FloatingPointError)
     def test_errors_of_a_run_are_one_line_unless_verbose(self, error):
         status, errors, _ = self.run_main(run=error("no data. Received: dataset=x"))
         self.assertEqual((status, errors), (1, "train_main.py: no data. Received: dataset=x\n"))
@@ -102,6 +103,12 @@ class MainTest(parameterized.TestCase):
     def test_a_defect_keeps_its_traceback(self):
         with self.assertRaises(ZeroDivisionError):
             self.run_main(run=ZeroDivisionError)
+
+    def test_sigterm_is_a_success_that_says_how_to_go_on(self):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            status, errors, _ = self.run_main(run=Terminated)
+        self.assertEqual((status, errors), (None, ""))
+        self.assertIn("the same command goes on", printed.getvalue())
 
     def test_ctrl_c_says_how_to_go_on(self):
         status, errors, _ = self.run_main(run=KeyboardInterrupt)

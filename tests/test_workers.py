@@ -1,6 +1,7 @@
 """Who is who in a cluster, and what a lost worker's error says."""
 
 import types
+from unittest import mock
 
 import tensorflow as tf
 from absl.testing import parameterized
@@ -40,6 +41,15 @@ class ClusterTest(tf.test.TestCase, parameterized.TestCase):
         self.assertTrue(workers.is_chief(strategy))
         workers.check_agreement(strategy, 7)
         workers.wait_for_all(strategy)
+
+    def test_workers_that_do_not_see_the_same_workdir(self):
+        strategy = _strategy(_TWO, "worker", 1)
+        with mock.patch.object(workers, "_sum", return_value=30.0):
+            workers.check_agreement(strategy, 15)
+            with self.assertRaisesRegex(
+                ValueError, "all of them see. Received: step=0, mean .* 15"
+            ):
+                workers.check_agreement(strategy, 0)
 
     def test_an_error_of_the_network_is_explained_only_among_several(self):
         lost = tf.errors.UnavailableError(None, None, "Socket closed\nmore")

@@ -57,7 +57,7 @@ class QuickTest(InterruptionTestCase):
         asked = time.monotonic()
         status, output, errors = self.interrupt(signal.SIGTERM, 0.3, **settings)
         self.assertEqual(status, 0, errors)
-        self.assertIn("Ended by SIGTERM: the work is saved", output)
+        self.assertIn("Ended by SIGTERM: the same command goes on", output)
         self.assertLess(time.monotonic() - asked, 60)
         self.assert_same_outcome(**settings)
 
