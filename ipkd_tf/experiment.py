@@ -228,6 +228,11 @@ class Experiment:
     tensorboard: bool = _setting(
         False, "Write TensorBoard logs; needs the extra ipkd_tf[tensorboard]."
     )
+    initialize_from: str = _setting(
+        "",
+        "Run directory or .keras file of the same model whose weights the network starts from; "
+        "its heads start anew if the classes differ.",
+    )
     name: str = _setting("", "Name of the run; empty: the flag file's, else made from settings.")
     workdir: str = _setting("", "Where the outputs go; empty: runs/NAME/seedSEED.")
 

@@ -86,8 +86,13 @@ def open_run(directory, which="best", data_dir=None):
                 "Expected the directory of a finished run, with its result.json, such as "
                 f"runs/quickstart/seed0. Received: run={str(directory)!r}"
             )
+        if result.get("state", "finished") != "finished":
+            raise ValueError(
+                f"Expected a finished run; this one is {result['state']}, the command that started "
+                f"it goes on with it. Received: run={str(directory)!r}"
+            )
         settings, _ = result["settings"], result[which]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"The run's result.json is damaged ({error!r}). Received: run={str(directory)!r}"
         ) from error

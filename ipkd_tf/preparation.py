@@ -6,7 +6,7 @@ import os
 import keras
 import tensorflow as tf
 
-from ipkd_tf import data, models, optimizers, schedules
+from ipkd_tf import data, initialization, models, optimizers, schedules
 from ipkd_tf.distillation import InplaceDistiller
 
 _DECAY_EXCLUSIONS = {"all": (), "kernels": ("(gamma|beta|bias)$", "depthwise")}
@@ -106,6 +106,8 @@ def build(experiment, splits):
         std=dataset.std,
         **experiment.constructor_arguments,
     )
+    if experiment.initialize_from:
+        initialization.initialize_from(network, experiment.initialize_from, experiment.dataset)
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         synchronize(network, experiment.synchronized_batch_normalization)
     distiller = InplaceDistiller(

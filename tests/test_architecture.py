@@ -26,6 +26,7 @@ LEVELS = [
     },
     {"losses"},
     {"data", "models", "distillation", "evaluation"},
+    {"initialization"},
     {"workdir", "environment", "preparation"},
     {"checkpoint_files"},
     {"checkpointing", "report", "export", "finished_run"},

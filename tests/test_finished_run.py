@@ -62,6 +62,13 @@ class FinishedRunTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "from early, late. Received: submodel='exit_9'"):
             finished_run.open_run(self.directory).index("exit_9")
 
+    def test_a_run_that_is_not_finished(self):
+        write_run(self.directory)
+        path = self.directory / "result.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "state": "running"}))
+        with self.assertRaisesRegex(ValueError, "this one is running.*Received: run="):
+            finished_run.open_run(self.directory)
+
     def test_no_run(self):
         with self.assertRaisesRegex(ValueError, "directory of a finished run.*Received: run="):
             finished_run.open_run(self.directory)

@@ -15,7 +15,7 @@ def replacing(path):
     """
     path = pathlib.Path(path)
     # The ending stays: some writers and readers choose the format by it.
-    aside = path.with_name(f".partial-{path.name}")
+    aside = path.with_name(f".exporting-{path.name}")
     replaced = path.with_name(f".replaced-{path.name}")
     remove(aside)
     _settle(path, replaced)

@@ -46,7 +46,7 @@ class FilesTest(absltest.TestCase):
 
     def test_what_a_killed_process_put_aside_comes_back(self):
         self._write_directory(self.directory / ".replaced-folder", "old")
-        self._write_directory(self.directory / ".partial-folder", "half")
+        self._write_directory(self.directory / ".exporting-folder", "half")
         with self.assertRaises(ZeroDivisionError), files.replacing(self.directory / "folder"):
             raise ZeroDivisionError
         self.assertEqual((self.directory / "folder" / "part").read_text(), "old")

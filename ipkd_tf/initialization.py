@@ -1,0 +1,70 @@
+"""A new network's weights taken from a trained one: fine-tuning on other images."""
+
+import json
+import pathlib
+
+from ipkd_tf import models
+
+
+def initialize_from(network, source, dataset=""):
+    """Copies the weights of a trained network into a new one of the same family and arguments.
+
+    The heads, the layers that end in one unit per class, keep their new weights when the classes
+    differ: when their number does, or when the source is a run on another data set.
+
+    Args:
+        network: The new flexible network.
+        source: Directory of a run, whose best network counts, or a .keras file.
+        dataset: Name of the data set that the network is to learn, as the setting has it.
+
+    Returns:
+        Names of the layers that were not initialised from the source.
+
+    Raises:
+        ValueError: There is no network, or one of another family or other arguments.
+
+    Example:
+        >>> initialize_from(network, "runs/quickstart/seed0", dataset="folder:flowers")
+    """
+    source = pathlib.Path(source)
+    trained = models.load(source / "best.keras" if source.is_dir() else source)
+    heads = _heads(network) if _classes_differ(network, trained, source, dataset) else {}
+    _check_alike(network, trained, heads, source)
+    # In order: families may leave it to Keras to name their layers, and it counts them on.
+    for weight, value in zip(network.weights, trained.weights, strict=True):
+        if id(weight) not in heads:
+            weight.assign(value.numpy())
+    return sorted(set(heads.values()))
+
+
+def _classes_differ(network, trained, source, dataset):
+    if network.outputs[0].shape[-1] != trained.outputs[0].shape[-1]:
+        return True
+    try:
+        settings = json.loads((source / "result.json").read_text(encoding="utf-8"))["settings"]
+    except (OSError, json.JSONDecodeError, KeyError):
+        return False
+    return settings["dataset"] != dataset
+
+
+def _heads(network):
+    """The names of the layers with one unit per class, by the id of each of their weights."""
+    classes = network.outputs[0].shape[-1]
+    layers = [layer for layer in network.layers if getattr(layer, "units", None) == classes]
+    return {id(variable): layer.name for layer in layers for variable in layer.weights}
+
+
+def _check_alike(network, trained, heads, source):
+    weights, values = network.weights, trained.weights
+    different = [
+        weight.path
+        for weight, value in zip(weights, values, strict=False)
+        if weight.shape != value.shape and id(weight) not in heads
+    ]
+    if type(network) is not type(trained) or len(weights) != len(values) or different:
+        raise ValueError(
+            f"Expected a {type(network).__name__} with the same arguments, apart from the classes; "
+            f"there is a {type(trained).__name__} with {len(values)} weights instead of "
+            f"{len(weights)}, of another shape: {', '.join(different[:3]) or 'none'}. "
+            f"Received: initialize_from={str(source)!r}"
+        )
