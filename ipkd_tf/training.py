@@ -85,10 +85,9 @@ def _follow(experiment, strategy, sigterm, callbacks):
 
 def _is_finished(directory, experiment):
     result = workdir.read_json(directory / "result.json")
-    return bool(result) and (result["state"], result["last_epoch"]) == (
-        "finished",
-        experiment.epochs,
-    )
+    # The first versions wrote the file only at the end, without a state.
+    finished = result and result.get("state", "finished") == "finished"
+    return finished and result["last_epoch"] == experiment.epochs
 
 
 def _train(experiment, directory, strategy, sigterm, callbacks):

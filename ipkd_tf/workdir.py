@@ -52,14 +52,12 @@ def locked(path):
     with contextlib.ExitStack() as stack:
         with _explained(path):
             path.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(open(path / ".lock", "w"))
+            file = stack.enter_context(open(path / ".lock", "a"))
         if not _lock(file):
             raise ValueError(
                 "another run is writing to the workdir; wait for its end or choose another "
                 f"--workdir. Received: workdir={str(path)!r}"
             )
-        for leftover in path.rglob(f"{_ASIDE}*"):  # of a process that was killed while writing
-            leftover.unlink()
         yield path
 
 
@@ -143,6 +141,9 @@ def prepare(experiment):
     with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
         _refuse_another_run(path, experiment)
+        for directory in (path, path / "checkpoints"):
+            for leftover in directory.glob(f"{_ASIDE}*"):  # of a process killed while it wrote
+                leftover.unlink()
         settings = settings_as_text(dataclasses.replace(experiment, name=experiment.run_name))
         write_text(
             path / "flags.txt", "".join(f"--{name}={text}\n" for name, text in settings.items())

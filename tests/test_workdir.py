@@ -1,6 +1,8 @@
 """Files written whole or not at all; foreign directories refused."""
 
 import pathlib
+import shutil
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
@@ -27,6 +29,25 @@ class ReplacingTest(absltest.TestCase):
             raise KeyboardInterrupt
         self.assertEqual(self.path.read_text(), "old")
         self.assertLen(list(self.path.parent.iterdir()), 1)
+
+
+class LockedTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.path = pathlib.Path(self.create_tempdir().full_path) / "run"
+
+    def test_one_at_a_time(self):
+        with workdir.locked(self.path):
+            with self.assertRaisesRegex(ValueError, "another run.* Received: workdir='.*run'$"):
+                with workdir.locked(self.path):
+                    self.fail("two have the lock")
+        with workdir.locked(self.path):
+            pass
+
+    def test_where_the_file_system_has_no_locks_nobody_is_refused(self):
+        with mock.patch("fcntl.flock", side_effect=OSError(37, "No locks available")):
+            with workdir.locked(self.path), workdir.locked(self.path) as path:
+                self.assertEqual(path, self.path)
 
 
 class HistoryTest(absltest.TestCase):
@@ -81,6 +102,20 @@ class PrepareTest(parameterized.TestCase):
         self.assertIn(f"({difference})", str(caught.exception))
         self.assertEndsWith(str(caught.exception), f"Received: workdir='{self.path}'")
         self.assertEqual({path: path.read_bytes() for path in self.path.iterdir()}, before)
+
+    def test_what_a_killed_process_left_half_written_goes_away_only_in_the_own_run(self):
+        partial = self.path / "checkpoints" / ".partial-step-0000000005.npz"
+        partial.parent.mkdir(parents=True)
+        partial.write_text("half")
+        with self.assertRaises(ValueError):
+            workdir.prepare(self.experiment())
+        self.assertTrue(partial.exists())
+        shutil.rmtree(self.path)
+        self.prepare_with_results()
+        partial.parent.mkdir()
+        partial.write_text("half")
+        workdir.prepare(self.experiment())
+        self.assertFalse(partial.exists())
 
     def test_a_start_that_failed_before_any_result_does_not_block_the_next(self):
         workdir.prepare(self.experiment(model="mispelt"))
