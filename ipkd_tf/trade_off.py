@@ -6,11 +6,13 @@ import io
 import pathlib
 import tempfile
 
+import numpy as np
+
 from ipkd_tf import budget as budgets
 from ipkd_tf import export
 from ipkd_tf.export import files, latency
 
-CALIBRATION_IMAGES = 256
+CALIBRATION_IMAGES = 512
 _COLUMNS = (
     ("sub-model", "name", "{}"),
     ("format", "format", "{}"),
@@ -58,11 +60,14 @@ def export_settings(run, images):
         images: Test images to compare on; 0 for all.
     """
     test_images, test_labels = run.splits.test
+    train_images, _ = run.splits.train
+    # At random, as a folder of images comes sorted by class.
+    chosen = np.random.default_rng(0).permutation(len(train_images))[:CALIBRATION_IMAGES]
     count = images or len(test_images)
     return {
         "images": test_images[:count],
         "labels": test_labels[:count],
-        "calibration_images": run.splits.train[0][:CALIBRATION_IMAGES],
+        "calibration_images": train_images[np.sort(chosen)],
         "class_names": run.splits.dataset.class_names,
         "rows": run.rows,
         "run": {"epoch": run.which, "result": run.result},
@@ -122,17 +127,29 @@ def _row(submodel, format, entry, path, images, conditions):
 
 
 def choose(run, text, format, conditions):
-    """Name of the most accurate sub-model of a run within a budget.
+    """The most accurate sub-model of a run within a budget.
 
     Multiply-adds are those of the run's result; bytes and milliseconds are measured here, of the
     file in `format`.
+
+    Returns:
+        Its row, and a line of text that says what it costs and how that was measured.
 
     Raises:
         ValueError: The budget cannot be read, or none is within it.
     """
     budget = budgets.Budget.parse(text)
     rows = run.rows if budget.quantity == "multiply_adds" else measure(run, [format], conditions)
-    return budgets.choose(rows, budget)["name"]
+    row = budgets.choose(rows, budget)
+    cost = budgets.amount(row[budget.quantity], budget.quantity)
+    text = f"The most accurate sub-model within {budget.text}: {row['name']} with {cost}"
+    if budget.quantity == "milliseconds":
+        text += (
+            f" (median of {conditions.repeats} warm calls of the {format} file; 95th percentile "
+            f"{row['p95_ms']:.3g} ms; batch {conditions.batch_size}, "
+            f"threads: {conditions.threads or 'its own choice'})"
+        )
+    return row, text
 
 
 def describe(run, conditions):

@@ -28,16 +28,44 @@ class TradeOffTest(parameterized.TestCase):
     def test_bytes_and_time_are_those_of_the_measured_files(self, budget, name):
         with mock.patch.object(trade_off, "measure", return_value=[ROW, LATE]) as measure:
             conditions = trade_off.Conditions()
-            self.assertEqual(trade_off.choose("the run", budget, "onnx", conditions), name)
+            row, text = trade_off.choose("the run", budget, "onnx", conditions)
+        self.assertEqual(row["name"], name)
+        self.assertStartsWith(text, f"The most accurate sub-model within {budget}: {name} with ")
         measure.assert_called_once_with("the run", ["onnx"], conditions)
+
+    def test_time_comes_with_its_conditions(self):
+        with mock.patch.object(trade_off, "measure", return_value=[ROW, LATE]):
+            conditions = trade_off.Conditions(batch_size=8, threads=2, repeats=50)
+            _, text = trade_off.choose("the run", "2ms", "onnx", conditions)
+        self.assertEndsWith(
+            text,
+            "early with 1.5 ms (median of 50 warm calls of the onnx file; 95th percentile 2.25 ms; "
+            "batch 8, threads: 2)",
+        )
 
     def test_multiply_adds_need_no_measuring(self):
         directory = pathlib.Path(self.create_tempdir().full_path)
         write_run(directory)
         run = finished_run.open_run(directory)
         with mock.patch.object(trade_off, "measure") as measure:
-            self.assertEqual(trade_off.choose(run, "4k", "onnx", trade_off.Conditions()), "early")
+            row, text = trade_off.choose(run, "4k", "onnx", trade_off.Conditions())
+        self.assertEqual(row["name"], "early")
+        self.assertEndsWith(text, "within 4k: early with 3k multiply-adds")
         measure.assert_not_called()
+
+    def test_calibration_images_are_training_images_of_all_classes(self):
+        directory = pathlib.Path(self.create_tempdir().full_path)
+        write_run(directory)
+        run = finished_run.open_run(directory)
+        settings = trade_off.export_settings(run, images=16)
+        self.assertLen(settings["images"], 16)
+        train_images, train_labels = run.splits.train
+        label_of = {
+            image.tobytes(): label for image, label in zip(train_images, train_labels, strict=True)
+        }
+        labels = [label_of[image.tobytes()] for image in settings["calibration_images"]]
+        self.assertLen(labels, trade_off.CALIBRATION_IMAGES)
+        self.assertEqual(set(labels), set(range(10)))
 
     def test_the_table_is_markdown_with_aligned_columns(self):
         head, rule, first, _ = trade_off.table([ROW, LATE]).splitlines()

@@ -29,7 +29,8 @@ class Tolerance:
 
 EXACT = Tolerance(difference=1e-4, agreement=0.999)
 HALF = Tolerance(difference=0.02, agreement=0.98)
-QUANTIZED = Tolerance(difference=0.5, agreement=0.9)
+# Beyond the calibrated range int8 saturates: single logits may be far off, decisions may not.
+QUANTIZED = Tolerance(difference=1.0, agreement=0.9)
 
 
 @dataclasses.dataclass(frozen=True)

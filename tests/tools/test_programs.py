@@ -62,7 +62,7 @@ class ProgramsTest(parameterized.TestCase):
             export, self.run_flag, f"--budget={budget}", "--format=keras", f"--output={output}"
         )
         self.assertEqual(status, 0)
-        self.assertIn(f"within {budget}: {name}", out)
+        self.assertIn(f"within {budget}: {name} with ", out)
         self.assertIn("model.keras", os.listdir(output))
 
     def test_a_budget_in_bytes_is_that_of_the_file(self):
