@@ -55,9 +55,8 @@ class ReplicasTestCase(tf.test.TestCase, parameterized.TestCase):
 
 
 class ReplicasTest(ReplicasTestCase):
-    @parameterized.parameters(*METHODS)
-    def test_every_method(self, method):
-        self.assert_alike("two_exits", method)
+    def test_the_steps_of_one_device(self):
+        self.assert_alike("two_exits", "ipkd_ta_m")
 
     def test_separate_statistics_of_each_replica_are_another_computation(self):
         # Each half of the batch is normalised by its own mean and variance, which differ from

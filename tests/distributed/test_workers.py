@@ -3,12 +3,13 @@
 import pathlib
 import signal
 
+import pytest
 import tensorflow as tf
 
 from tests.distributed import commands
 
 
-class WorkersTest(tf.test.TestCase):
+class WorkersTestCase(tf.test.TestCase):
     def setUp(self):
         super().setUp()
         self.directory = pathlib.Path(self.create_tempdir().full_path)
@@ -21,6 +22,13 @@ class WorkersTest(tf.test.TestCase):
             for workdir, environment in zip(("two", second), commands.cluster(2), strict=True)
         ]
 
+    def numbers(self, workdir):
+        """Scores, history, weights and optimizer of a finished run, in a fixed order."""
+        values = tf.nest.flatten(commands.outcome(self.directory / workdir))
+        return [value for value in values if not isinstance(value, str)]
+
+
+class TogetherTest(WorkersTestCase):
     def test_two_workers_take_the_steps_of_one_process(self):
         # The second is given a directory of its own, which shows that it writes nothing.
         chief, other = self.start_two(second="unused", clip_norm=1.0)
@@ -35,11 +43,9 @@ class WorkersTest(tf.test.TestCase):
         for number, (alone, together) in enumerate(zip(one, two, strict=True)):
             self.assertAllClose(alone, together, 1e-5, 1e-5, msg=number)
 
-    def numbers(self, workdir):
-        """Scores, history, weights and optimizer of a finished run, in a fixed order."""
-        values = tf.nest.flatten(commands.outcome(self.directory / workdir))
-        return [value for value in values if not isinstance(value, str)]
 
+@pytest.mark.slow
+class LostWorkerTest(WorkersTestCase):
     def test_a_lost_worker_ends_the_others_and_all_go_on(self):
         settings = {"epochs": 12, "learning_rate": 0.01}
         chief, other = self.start_two(**settings)
