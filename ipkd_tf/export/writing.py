@@ -56,8 +56,7 @@ def export_all(network, directory, formats=("saved_model",), **settings):
     """Writes all sub-models to one file of each format: a named signature for each.
 
     A SavedModel stores shared weights once. LiteRT stores equal weights once, but a slice of a
-    kernel as a kernel of its own: exits share, widths do not. (Slicing when it runs would share,
-    at 4 to 13 times the latency: LiteRT prepares only constant kernels.) Arguments as
+    kernel as a kernel of its own: exits share, widths do not. Arguments as
     `export_submodel`; formats saved_model, litert, litert_float16, litert_int8.
 
     Example:
