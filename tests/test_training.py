@@ -112,7 +112,14 @@ class OutputsTest(TrainingTest):
         self.assertCountEqual(
             [path.name for path in run.iterdir()],
             [
-                *("flags.txt", "environment.json", "history.csv", "result.json", "checkpoints", ".lock"),
+                *(
+                    "flags.txt",
+                    "environment.json",
+                    "history.csv",
+                    "result.json",
+                    "checkpoints",
+                    ".lock",
+                ),
                 *("best.keras", "last.keras", "training_curve.png", "accuracy_multiply_adds.png"),
             ],
         )
