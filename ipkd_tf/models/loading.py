@@ -1,6 +1,7 @@
 """Opening a saved network, with errors that say what is wrong with the file."""
 
 import pathlib
+import zipfile
 
 import keras
 
@@ -26,6 +27,11 @@ def load(path):
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"Expected a .keras file, found none. Received: path={str(path)!r}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            "Expected a whole .keras file; this one is cut off or of another kind: copy it again. "
+            f"Received: path={str(path)!r}"
+        )
     try:
         return keras.models.load_model(path, compile=False)
     # A damaged file shows in many ways: as a bad archive, bad JSON, missing weights.
