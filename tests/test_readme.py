@@ -1,5 +1,6 @@
 """The README's examples, executed."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -35,7 +36,9 @@ class ReadmeTest(tf.test.TestCase):
     def test_your_own_network_in_ten_lines(self):
         (code,) = _blocks("Your own network", "python")
         names = {}
-        exec(compile(code, "README.md", "exec"), names)  # our own text, not a user's
+        with contextlib.chdir(self.get_temp_dir()):
+            exec(compile(code, "README.md", "exec"), names)  # our own text, not a user's
+            self.assertTrue(tf.saved_model.contains_saved_model("smallest/saved_model"))
         logs = names["distiller"].history.history
         self.assertLess(logs["loss"][-1], logs["loss"][0])
         self.assertGreater(logs["val_avg_accuracy"][-1], 0.5)
