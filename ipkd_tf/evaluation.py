@@ -4,8 +4,7 @@ import keras
 import tensorflow as tf
 
 from ipkd_tf import profiling
-from ipkd_tf.submodels import cut
-from ipkd_tf.submodels import names as submodel_names
+from ipkd_tf.submodels import cut, names
 
 
 def evaluate(network, dataset, submodels=None):
@@ -30,11 +29,11 @@ def evaluate(network, dataset, submodels=None):
         ...     print(row["name"], row["accuracy"])
     """
     indices = range(len(network.outputs)) if submodels is None else list(submodels)
-    names = submodel_names(network)
+    all_names = names(network)
     scores = _scores(keras.Model(network.inputs, [network.outputs[i] for i in indices]), dataset)
     costs = [cost(network, i) for i in indices]
     return [
-        {"name": names[i], **score, **cost}
+        {"name": all_names[i], **score, **cost}
         for i, score, cost in zip(indices, scores, costs, strict=True)
     ]
 

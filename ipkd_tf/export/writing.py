@@ -6,7 +6,7 @@ import pathlib
 import keras
 import numpy as np
 
-from ipkd_tf import evaluation
+from ipkd_tf import evaluation, submodels
 from ipkd_tf.export import files, manifest, serving, verification
 from ipkd_tf.export.formats import FORMATS, check_formats, open_model
 
@@ -42,7 +42,7 @@ def export_submodel(network, index, directory, formats=("saved_model",), **setti
     Example:
         >>> export_submodel(network, 0, "exit_1", ["litert", "onnx"], images=test_images)
     """
-    names = evaluation.submodel_names(network)
+    names = submodels.names(network)
     if not -len(names) <= index < len(names):
         raise IndexError(
             f"Expected a sub-model from 0 to {len(names) - 1} ({', '.join(names)}). "
@@ -62,7 +62,7 @@ def export_all(network, directory, formats=("saved_model",), **settings):
     Example:
         >>> export_all(network, "all", ["saved_model"])
     """
-    indices = range(len(evaluation.submodel_names(network)))
+    indices = range(len(submodels.names(network)))
     return _export(network, indices, "all", directory, formats, **settings)
 
 
@@ -114,13 +114,13 @@ def _check_calibration(formats, calibration_images):
 def _submodel(network, index):
     if hasattr(network, "submodel"):
         return network.submodel(index)
-    name = evaluation.submodel_names(network)[index]
+    name = submodels.names(network)[index]
     return keras.Model(network.inputs, network.outputs[index], name=name)
 
 
 def _row(network, index):
     return {
-        "name": evaluation.submodel_names(network)[index],
+        "name": submodels.names(network)[index],
         **evaluation.cost(network, index),
     }
 
