@@ -68,13 +68,12 @@ def train(experiment):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if FLAGS.verbosity <= 0:
         logging.set_verbosity(logging.WARNING)
-    from ipkd_tf import training
-    from ipkd_tf.termination import Terminated
+    from ipkd_tf import termination, training
 
     try:
         training.run(experiment)
-    except Terminated:
-        print("Ended by SIGTERM: the same command goes on from the last checkpoint.")
+    except termination.Terminated:
+        print(termination.MESSAGE)
 
 
 def main(argv):

@@ -42,7 +42,8 @@ def run(experiment, callbacks=()):
             another run, or one that is being trained by another process.
         OSError: The outputs cannot be written, the data cannot be read, or a worker was lost.
         FloatingPointError: Training diverged.
-        Terminated: SIGTERM came. What had been done is saved.
+        Terminated: SIGTERM came; what had been done is saved. (Where there is nothing to save, the
+            process ends at once, with status 0.)
 
     Example:
         >>> run(Experiment(model="msdnet_small", epochs=10, workdir="runs/first"))
