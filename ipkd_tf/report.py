@@ -2,10 +2,10 @@
 
 import pathlib
 
-from ipkd_tf import workdir
+import tabulate
 
-_MARKERS = "osD^vP*X<>hd"
-_LINES = ("-", "--", "-.", ":")
+from ipkd_tf import drawing
+
 _COLUMNS = (
     ("sub-model", "name", "{}"),
     ("accuracy %", "accuracy", "{:.2f}"),
@@ -37,19 +37,12 @@ def score_table(title, rows):
     rows = [_percent(row) for row in rows]
     cells = [[form.format(row[key]) for _, key, form in _COLUMNS] for row in rows]
     cells.append(["average", *(form.format(_mean(rows, key)) for _, key, form in _COLUMNS[1:4])])
-    return "\n".join([title, *_aligned([[head for head, _, _ in _COLUMNS], *cells])])
-
-
-def _aligned(lines):
-    """Pads the cells to columns: the first to the left, numbers to the right."""
-    widths = [max(len(line[c]) for line in lines if c < len(line)) for c in range(len(lines[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=False))
-        )
-        for line in lines
-    ]
+    heads = [head for head, _, _ in _COLUMNS]
+    alignment = ["left", *["right"] * (len(heads) - 1)]
+    lines = tabulate.tabulate(
+        cells, heads, "plain", colalign=alignment, disable_numparse=True
+    ).splitlines()
+    return "\n".join([title, *(line.rstrip() for line in lines)])
 
 
 def _percent(row):
@@ -70,17 +63,17 @@ def draw(result, history, directory):
         directory: Where the figures go.
     """
     directory = pathlib.Path(directory)
-    _save(_training_curve(result, history), directory / "training_curve.png")
-    _save(_accuracy_over_multiply_adds(result), directory / "accuracy_multiply_adds.png")
+    drawing.save(_training_curve(result, history), directory / "training_curve.png")
+    drawing.save(_accuracy_over_multiply_adds(result), directory / "accuracy_multiply_adds.png")
 
 
 def _training_curve(result, history):
-    figure, (accuracy, loss) = _figure(2, f"{result['name']}, seed {result['seed']}")
+    figure, (accuracy, loss) = drawing.figure(2, f"{result['name']}, seed {result['seed']}")
     epochs = [row["epoch"] for row in history]
     every = max(1, len(epochs) // 8)
     for number, row in enumerate(result["best"]):
         scores = [100 * epoch[f"val_{row['name']}_accuracy"] for epoch in history]
-        style = _style(number, len(result["best"]))
+        style = drawing.style(number, len(result["best"]))
         accuracy.plot(epochs, scores, label=row["name"], markevery=every, **style)
     average = [100 * row["val_avg_accuracy"] for row in history]
     accuracy.plot(epochs, average, color="black", linewidth=2.5, label="average")
@@ -88,7 +81,7 @@ def _training_curve(result, history):
     accuracy.set(xlabel="epoch", ylabel="validation accuracy (%)")
     for (key, label), line in zip(
         {"loss": "total", "hard_loss": "hard (labels)", "soft_loss": "soft (teachers)"}.items(),
-        _LINES,
+        drawing.LINES,
         strict=False,
     ):
         loss.plot(epochs, [row[key] for row in history], line, color="black", label=label)
@@ -99,7 +92,7 @@ def _training_curve(result, history):
 
 
 def _accuracy_over_multiply_adds(result):
-    figure, (axes,) = _figure(1, f"{result['name']}, seed {result['seed']}")
+    figure, (axes,) = drawing.figure(1, f"{result['name']}, seed {result['seed']}")
     _plot_epoch(axes, result, "best", "o-", color="black")
     if result["last_epoch"] != result["best_epoch"]:
         _plot_epoch(axes, result, "last", "s--", color="0.55")
@@ -124,33 +117,3 @@ def _plot_epoch(axes, result, which, style, color):
     scores = [100 * row["accuracy"] for row in result[which]]
     label = f"{which} epoch ({result[f'{which}_epoch']})"
     axes.plot(cost, scores, style, color=color, label=label)
-
-
-def _figure(panels, title):
-    # Without pyplot: no display is needed and no figure stays open.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6 * panels, 4.5), layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    for one in axes:
-        one.grid(color="0.9")
-    return figure, axes
-
-
-def _style(number, count):
-    from matplotlib import colormaps
-
-    # cividis grows steadily in lightness and looks alike to all; its pale end is left out.
-    return {
-        "color": colormaps["cividis"](0.85 * number / max(1, count - 1)),
-        "marker": _MARKERS[number % len(_MARKERS)],
-        "linestyle": _LINES[number % len(_LINES)],
-        "linewidth": 1.2,
-        "markersize": 5,
-    }
-
-
-def _save(figure, path):
-    with workdir.replacing(path) as aside:
-        figure.savefig(aside, dpi=150)

@@ -28,9 +28,9 @@ LEVELS = [
     {"data", "models", "distillation", "evaluation"},
     {"initialization"},
     {"workdir", "environment", "preparation"},
-    {"checkpoint_files"},
+    {"checkpoint_files", "drawing"},
     {"checkpointing", "report", "export", "finished_run"},
-    {"training", "benchmarking", "trade_off", "classification"},
+    {"training", "benchmarking", "trade_off", "classification", "reporting"},
     {"tools"},
 ]
 
