@@ -7,11 +7,12 @@ import time
 import keras
 import numpy as np
 
-from ipkd_tf import averaging, workdir
+from ipkd_tf import averaging, workdir, workers
 from ipkd_tf.checkpoint_files import CheckpointFiles
 from ipkd_tf.termination import Terminated
 
 CRITERION = "val_avg_accuracy"
+_STEPS_BETWEEN_QUESTIONS = 16
 
 
 def best_epoch(history):
@@ -26,9 +27,11 @@ class Keeper(keras.callbacks.Callback):
         directory: Where history.csv, checkpoints/ and best.keras go.
         distiller: The compiled `InplaceDistiller`.
         steps_per_epoch: Optimizer steps in an epoch.
-        seconds: Time from one checkpoint to the next inside an epoch; infinity for none.
+        seconds: Time from one checkpoint to the next inside an epoch.
         sigterm: The `Sigterm` that may ask for the end.
-        writes: Whether this process keeps anything; of several workers only the chief does.
+
+    Of several workers only the chief keeps anything. They look every 16 steps, and when an epoch
+    ends, whether one of them has something to say: then all save, end or fail at the same step.
 
     Attributes:
         history: One dict per finished epoch.
@@ -40,7 +43,7 @@ class Keeper(keras.callbacks.Callback):
         Terminated: SIGTERM has come, the state is saved.
     """
 
-    def __init__(self, directory, distiller, steps_per_epoch, seconds, sigterm, writes=True):
+    def __init__(self, directory, distiller, steps_per_epoch, seconds, sigterm):
         super().__init__()
         self.directory = directory
         self.history = []
@@ -49,7 +52,9 @@ class Keeper(keras.callbacks.Callback):
         self._steps_per_epoch = steps_per_epoch
         self._seconds = seconds
         self._sigterm = sigterm
-        self._writes = writes
+        self._strategy = distiller.distribute_strategy
+        self._writes = workers.is_chief(self._strategy)
+        self._alone = workers.count(self._strategy) == 1
         self._files = CheckpointFiles(directory / "checkpoints")
         self._saved_at = time.monotonic()
         self._metrics = None
@@ -74,7 +79,8 @@ class Keeper(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.step:  # The epoch goes on where a checkpoint left it.
-            _assign(_metrics(self._distiller), self._metrics.keys(), self._metrics)
+            if self._writes:  # It holds the sums of all workers.
+                _assign(_metrics(self._distiller), self._metrics.keys(), self._metrics)
         else:
             rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
             self._learning_rate = float(str(rate))  # 0.1, not the float32's 0.10000000149
@@ -84,20 +90,22 @@ class Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = self._steps_before + batch + 1
-        if not math.isfinite(loss := float(logs["loss"])):
-            self._diverged("loss", loss)
-        if math.isinf(self._seconds):
-            return
         self._sigterm.waits = True
-        if self._is_due():
+        finite = math.isfinite(loss := float(logs["loss"]))
+        if not self._may_ask(batch):
+            return
+        due, diverged = workers.anywhere(self._strategy, [self._is_due(), not finite])
+        if diverged:
+            self._diverged("loss", "not finite at another worker" if finite else loss)
+        if due:
             self._save(self._capture())
 
     def on_test_begin(self, logs=None):
         # Validation resets the metrics and may exchange the weights: this is the state to keep.
-        self._before_validation = None if math.isinf(self._seconds) else self._capture()
+        self._before_validation = self._capture()
 
     def on_test_batch_end(self, batch, logs=None):
-        if self._before_validation and self._is_due():
+        if self._may_ask(batch) and any(workers.anywhere(self._strategy, [self._is_due()])):
             self._save(self._before_validation)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -106,8 +114,13 @@ class Keeper(keras.callbacks.Callback):
         row["seconds"] = round(time.monotonic() - self._epoch_began, 3)
         self.history.append(row)
         self.epoch, self.step = epoch + 1, 0
-        if self._writes:
-            self._save(self._capture(), self._publish)
+        self._save(self._capture(), self._publish)
+
+    def on_train_end(self, logs=None):
+        self._sigterm.waits = False
+
+    def _may_ask(self, batch):
+        return self._alone or batch % _STEPS_BETWEEN_QUESTIONS == 0
 
     def _is_due(self):
         return self._sigterm.requested or time.monotonic() - self._saved_at >= self._seconds
@@ -117,8 +130,9 @@ class Keeper(keras.callbacks.Callback):
             self._files.write(self.global_step, arrays)
             publish()
         self._saved_at = time.monotonic()
-        self._sigterm.waits = False
-        if self._sigterm.requested:
+        self._sigterm.waits = not self._alone  # The others would take its end for a loss.
+        # Asked last: no worker leaves before the chief has written.
+        if any(workers.anywhere(self._strategy, [self._sigterm.requested])):
             raise Terminated
 
     def _publish(self):
@@ -133,8 +147,7 @@ class Keeper(keras.callbacks.Callback):
             if not np.isfinite(array).all():
                 self._diverged(name, "not finite")
         if self.step:
-            metrics = _metrics(self._distiller)
-            arrays |= {name: variable.numpy() for name, variable in metrics.items()}
+            arrays |= self._captured_metrics()
         progress = {
             "epoch": self.epoch,
             "step": self.step,
@@ -143,6 +156,18 @@ class Keeper(keras.callbacks.Callback):
             "elapsed": time.monotonic() - self._epoch_began,
         }
         return {**arrays, "progress": np.frombuffer(json.dumps(progress).encode(), np.uint8)}
+
+    def _captured_metrics(self):
+        """Each replica's sums of the metrics; what other workers hold is added to the first."""
+        arrays = {name: part.numpy() for name, part in _metrics(self._distiller).items()}
+        if not self._alone:
+            first = [name for name in arrays if name.endswith("/0")]
+            local = np.stack([_summed_over_replicas(arrays, name) for name in first])
+            for name, others in zip(
+                first, workers.total(self._strategy, local) - local, strict=True
+            ):
+                arrays[name] = arrays[name] + others
+        return arrays
 
     def _diverged(self, what, value):
         rate = float(keras.ops.convert_to_numpy(self._distiller.optimizer.learning_rate))
@@ -175,6 +200,11 @@ def _metrics(distiller):
         for number, variable in enumerate(distiller.metrics_variables)
         for replica, part in enumerate(local(variable.value))
     }
+
+
+def _summed_over_replicas(arrays, first):
+    replicas = [array for name, array in arrays.items() if name.startswith(first[:-1])]
+    return np.sum(replicas, axis=0)
 
 
 def _assign(variables, names, arrays):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import math
 import pathlib
 import statistics
 
@@ -95,16 +94,10 @@ def _train(experiment, directory, strategy, sigterm, callbacks):
     keras.config.set_dtype_policy(experiment.precision)
     splits = preparation.read_splits(experiment)
     steps = splits.steps_per_epoch(experiment.batch_size)
-    alone = workers.count(strategy) == 1
     with strategy.scope():
         distiller = preparation.build(experiment, splits)
         keeper = checkpointing.Keeper(
-            directory,
-            distiller,
-            steps,
-            60 * experiment.checkpoint_minutes if alone else math.inf,
-            sigterm,
-            writes=workers.is_chief(strategy),
+            directory, distiller, steps, 60 * experiment.checkpoint_minutes, sigterm
         )
         keeper.restore()
     workers.check_agreement(strategy, keeper.global_step)

@@ -1,7 +1,9 @@
 """Several processes, on one host or many, that train one network together."""
 
 import contextlib
+import functools
 
+import numpy as np
 import tensorflow as tf
 
 _LOST = (
@@ -47,24 +49,35 @@ def check_agreement(strategy, step):
     Raises:
         ValueError: they found different checkpoints, so they do not see the same workdir.
     """
-    if count(strategy) > 1 and (total := _sum(strategy, step)) != count(strategy) * step:
+    if (mean := total(strategy, step) / count(strategy)) != step:
         raise ValueError(
             "the workers found different checkpoints: --workdir must be a directory that all of "
-            f"them see. Received: step={step}, mean over the workers {total / count(strategy)}"
+            f"them see. Received: step={step}, mean over the workers {mean}"
         )
 
 
 def wait_for_all(strategy):
     """Returns when every worker has come here; one that ended early would look lost."""
-    if count(strategy) > 1:
-        _sum(strategy, 0)
+    total(strategy, 0)
 
 
-def _sum(strategy, value):
-    """The sum of the workers' numbers."""
-    of_replicas = tf.function(lambda: strategy.run(lambda: tf.constant(float(value))))()
+def anywhere(strategy, flags):
+    """For each flag, whether any worker has raised its own; every worker must ask at once."""
+    return [count > 0 for count in total(strategy, np.float32(flags))]
+
+
+def total(strategy, value):
+    """The sum of the workers' numbers or arrays, float32; every worker must ask at once."""
+    if count(strategy) == 1:
+        return np.float32(value)
+    of_replicas = _on_replicas(strategy)(tf.constant(value, tf.float32))
     replicas = strategy.num_replicas_in_sync // count(strategy)
-    return float(strategy.reduce("SUM", of_replicas, axis=None)) / replicas
+    return strategy.reduce("SUM", of_replicas, axis=None).numpy() / replicas
+
+
+@functools.cache  # a new function would be traced each time
+def _on_replicas(strategy):
+    return tf.function(lambda value: strategy.run(tf.identity, (value,)), reduce_retracing=True)
 
 
 @contextlib.contextmanager
@@ -82,5 +95,5 @@ def explained(strategy):
         reason = error.message.partition("\n")[0][:200]
         raise ConnectionError(
             f"another worker was lost ({reason}); start the same command on every host again to "
-            "go on after the last finished epoch"
+            "go on from the last checkpoint"
         ) from error

@@ -44,7 +44,7 @@ class ClusterTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_workers_that_do_not_see_the_same_workdir(self):
         strategy = _strategy(_TWO, "worker", 1)
-        with mock.patch.object(workers, "_sum", return_value=30.0):
+        with mock.patch.object(workers, "total", return_value=30.0):
             workers.check_agreement(strategy, 15)
             with self.assertRaisesRegex(
                 ValueError, "all of them see. Received: step=0, mean .* 15"

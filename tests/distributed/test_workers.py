@@ -45,6 +45,37 @@ class TogetherTest(WorkersTestCase):
 
 
 @pytest.mark.slow
+class PreemptedWorkerTest(WorkersTestCase):
+    def test_sigterm_to_one_saves_inside_the_epoch_and_all_go_on(self):
+        settings = {"epochs": 2, "train_examples": 1000, "learning_rate": 0.01}  # 60 steps each
+        chief, other = self.start_two(**settings)
+        checkpoints = self.directory / "two" / "checkpoints"
+        commands.wait_for(lambda: list(checkpoints.glob("step-*.npz")), chief)
+        other.send_signal(signal.SIGTERM)
+        for process in (chief, other):
+            status, output, errors = commands.finish(process, timeout=60)
+            self.assertEqual(status, 0, errors)
+            self.assertIn("Ended by SIGTERM", output)
+        newest = max(checkpoints.glob("step-*.npz")).stem
+        self.assertEqual(int(newest.removeprefix("step-")) % 60 % 16, 1, newest)
+
+        again = *self.start_two(**settings), commands.start(self.directory / "one", **settings)
+        for process in again:
+            status, output, errors = commands.finish(process)
+            self.assertEqual(status, 0, errors)
+        one, two = map(self.numbers, ("one", "two"))
+        for number, (alone, together) in enumerate(zip(one, two, strict=True)):
+            self.assertAllClose(alone, together, 1e-5, 1e-5, msg=number)
+
+    def test_divergence_at_one_is_everybodys(self):
+        processes = self.start_two(learning_rate=1e30, epochs=6)
+        for process in processes:
+            status, output, errors = commands.finish(process, timeout=90)
+            self.assertEqual(status, 1, output)
+            self.assertIn("training diverged at step", errors)
+
+
+@pytest.mark.slow
 class LostWorkerTest(WorkersTestCase):
     def test_a_lost_worker_ends_the_others_and_all_go_on(self):
         settings = {"epochs": 12, "learning_rate": 0.01}
