@@ -1,0 +1,97 @@
+"""Gathers finished runs, over methods and seeds, into tables and figures.
+
+  python -m ipkd_tf.tools.report runs
+  python -m ipkd_tf.tools.report runs/a/seed0 runs/b --output=/tmp/report --formats=markdown,latex
+  python -m ipkd_tf.tools.report runs --csv=runs/results.csv --readme=README.md
+  python -m ipkd_tf.tools.report runs/results.csv --which=last
+
+Arguments are directories of runs, directories above them, or CSV files that --csv wrote; none
+means runs. There is one table for each network and data set: a row for each sub-model and their
+average, a column for each method, mean and standard deviation over seeds, the best in bold, the
+paper's figure beside ours where it has one; then the differences to the baseline.
+"""
+
+import os
+import pathlib
+import sys
+
+from absl import app, flags
+
+from ipkd_tf import finished_run, reporting, workdir
+from ipkd_tf.tools import command
+
+FLAGS = flags.FLAGS
+
+
+def define_flags(values=flags.FLAGS):
+    flags.DEFINE_string(
+        "output",
+        "",
+        "Directory for the report; empty: report/ in the directory that holds all arguments.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "formats",
+        list(reporting.FORMATS),
+        "markdown (report.md, PNG figures), csv (summary.csv), latex (report.tex, PDF figures).",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "csv", "", "File for the scores of every run, one row per sub-model.", flag_values=values
+    )
+    flags.DEFINE_list(
+        "readme",
+        [],
+        "Markdown files in which tables stand between <!-- report: MODEL DATASET --> (or ... "
+        "DATASET differences -->) and <!-- end -->; they are replaced.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "which", "best", finished_run.NETWORKS, "Which epoch of each run.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "baseline", "none", "The method that differences are to.", flag_values=values
+    )
+    flags.DEFINE_boolean(
+        "mix",
+        False,
+        "Take runs whose settings differ in more than method and seed, in columns of their own.",
+        flag_values=values,
+    )
+
+
+def report(paths):
+    """Writes and prints the report."""
+    paths = paths or ["runs"]
+    gathered = reporting.gather(paths)
+    for path, why in gathered.left_out.items():
+        print(f"report: {path} is left out, {why}", file=sys.stderr)
+    if gathered.rows.empty:
+        raise ValueError(f"Expected at least one finished run. Received: {' '.join(paths)}")
+    rows = gathered.rows[gathered.rows["which"] == FLAGS.which]
+    comparisons = reporting.compare(reporting.told_apart(rows, FLAGS.mix), FLAGS.baseline)
+    documents = {
+        path: reporting.fill(pathlib.Path(path).read_text(encoding="utf-8"), comparisons)
+        for path in FLAGS.readme
+    }
+    output = FLAGS.output or os.path.join(_common_directory(paths), "report")
+    written = reporting.write(output, comparisons, gathered.left_out, FLAGS.formats)
+    if FLAGS.csv:
+        reporting.write_csv(gathered.rows, FLAGS.csv)
+    for path, text in documents.items():
+        workdir.write_text(path, text)
+    print(reporting.markdown(comparisons, figure=""))
+    print("Written:", *[*written, *filter(None, [FLAGS.csv]), *documents], sep="\n  ")
+
+
+def _common_directory(paths):
+    return os.path.commonpath([os.path.dirname(p) if p.endswith(".csv") else p for p in paths])
+
+
+def main(argv):
+    return command.run(lambda: report(argv[1:]), argv[:1])
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
