@@ -6,14 +6,14 @@ MARKERS = "osD^vP*X<>hd"
 LINES = ("-", "--", "-.", ":")
 
 
-def figure(panels, title):
-    """A figure of panels side by side, each with a grid; returns (figure, list of axes)."""
+def figure(panels, title, sharey=False):
+    """A figure of panels side by side, each with a grid; returns (figure, array of axes)."""
     # Without pyplot: no display is needed and no figure stays open.
     from matplotlib.figure import Figure
 
     whole = Figure(figsize=(6 * panels, 4.5), layout="constrained")
     whole.suptitle(title)
-    axes = whole.subplots(1, panels, squeeze=False)[0]
+    axes = whole.subplots(1, panels, squeeze=False, sharey=sharey)[0]
     for one in axes:
         one.grid(color="0.9")
     return whole, axes

@@ -1,44 +1,53 @@
 """The paper's Figures 1 and 2: accuracy by sub-model and by multiply-adds, a line per method."""
 
+import numpy as np
+
 from ipkd_tf import drawing
 from ipkd_tf.reporting import paper
 from ipkd_tf.reporting.comparison import AVERAGE
 
-_OF_PAPER = {"markerfacecolor": "white", "alpha": 0.6, "linewidth": 0.8, "markersize": 4}
+_APART = 0.06  # Of the distance of two sub-models, so that bars do not cover each other.
 
 
 def draw(comparison):
-    """Two panels, accuracy by sub-model and by multiply-adds; bars are one standard deviation.
+    """Accuracy by sub-model and by multiply-adds; bars are one standard deviation.
 
     Args:
-        comparison: `Comparison`. Where it has the paper's figures, they are thin lines of hollow
-            markers beside ours.
+        comparison: `Comparison`. Where it has the paper's figures, they are a third panel, on the
+            same scale.
 
     Returns:
         A matplotlib figure, for `drawing.save`.
     """
-    figure, panels = drawing.figure(2, f"{comparison.model} on {comparison.dataset}")
+    has_paper = comparison.cells["paper"].notna().any()
+    figure, panels = drawing.figure(
+        2 + has_paper, f"{comparison.model} on {comparison.dataset}", sharey=True
+    )
     submodels = [name for name in comparison.submodels if name != AVERAGE]
+    count = len(comparison.variants)
     for number, variant in enumerate(comparison.variants):
-        style = drawing.style(number, len(comparison.variants))
+        style = {**drawing.style(number, count), "label": paper.title(*variant)}
         cells = comparison.of(*variant).loc[submodels]
+        places = np.arange(len(submodels)) + _APART * (number - (count - 1) / 2)
         costs = comparison.costs(*variant).reindex(submodels) / 1e6
-        for axes, places in zip(panels, (range(len(submodels)), costs), strict=True):
-            _plot(axes, places, cells, style, paper.title(*variant))
+        _plot(panels[0], places, cells, style)
+        _plot(panels[1], costs, cells, style)
+        if cells["paper"].notna().any():
+            panels[2].plot(places, cells["paper"], **style)
     _label(panels, submodels)
     return figure
 
 
-def _plot(axes, places, cells, style, label):
-    spread = cells["standard_deviation"].fillna(0)
-    axes.errorbar(places, cells["accuracy"], spread, capsize=2, label=label, **style)
-    if cells["paper"].notna().any():
-        axes.plot(places, cells["paper"], **{**style, **_OF_PAPER}, label=f"{label}, paper")
+def _plot(axes, places, cells, style):
+    axes.errorbar(places, cells["accuracy"], cells["standard_deviation"], capsize=2, **style)
 
 
 def _label(panels, submodels):
-    by_submodel, by_cost = panels
-    by_submodel.set_xticks(range(len(submodels)), submodels)
-    by_submodel.set(xlabel="sub-model", ylabel="test accuracy (%)")
-    by_cost.set(xlabel="multiply-adds per image (millions)", ylabel="test accuracy (%)")
-    by_submodel.legend(fontsize="small")
+    panels[0].set(ylabel="test accuracy (%)")
+    panels[1].set(xlabel="multiply-adds per image (millions)")
+    for axes, name in zip(
+        panels[::2], ("sub-model", "sub-model, the paper's figures"), strict=False
+    ):
+        axes.set_xticks(range(len(submodels)), submodels)
+        axes.set(xlabel=name)
+    panels[0].legend(fontsize="small")

@@ -15,7 +15,7 @@ def on_accuracies(comparison):
     if single := sorted({own[0] for own in seeds.values() if len(own) == 1}):
         parts.append(f"† one seed ({_listed(single)}), so the spread is unknown")
     if comparison.cells["paper"].notna().any():
-        parts.append(f"in brackets the paper's, {_protocol(comparison.model)}")
+        parts.append(f"in brackets {_protocol(comparison.model)}")
     return "; ".join(parts) + "."
 
 
@@ -36,9 +36,9 @@ def on_differences(comparison, variants, reference):
     if min(pairs) == 1:
         parts.append("† one pair, so no interval")
     if reference:
-        parts.append(f"last row {_protocol(comparison.model)}")
+        parts.append(f"last row: {_protocol(comparison.model)}")
     elif comparison.cells["paper_difference"].notna().any():
-        parts.append("in brackets the paper's")
+        parts.append("in brackets the paper's differences")
     return "; ".join(parts) + "."
 
 
@@ -55,7 +55,7 @@ def _measured(rows):
 
 def _protocol(model):
     epochs = paper.EPOCHS[paper.full_size(model)]
-    return f"of its full network after {epochs} epochs, chosen on the test images"
+    return f"the paper's full network after {epochs} epochs, chosen on the test images"
 
 
 def _seeds(seeds):

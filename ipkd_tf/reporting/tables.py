@@ -58,9 +58,9 @@ def accuracies(comparison, markup=MARKDOWN):
         markup: `MARKDOWN` or `LATEX`.
     """
     columns = [comparison.of(*variant) for variant in comparison.variants]
-    best = pd.concat([column["accuracy"] for column in columns], axis=1).round(2).max(axis=1)
-    # One method alone is not the best of anything.
-    best = best if len(columns) > 1 else best * float("nan")
+    best = pd.concat([column["accuracy"] for column in columns], axis=1).map(_shown).max(axis=1)
+    if len(columns) == 1:  # One method alone is not the best of anything.
+        best[:] = float("nan")
     texts = [
         [_accuracy(cell, best[cell.Index], markup) for cell in column.itertuples()]
         for column in columns
@@ -97,6 +97,11 @@ def _frame(submodels, heads, texts, markup):
     return frame.set_axis(heads, axis=1).rename_axis("sub-model")
 
 
+def _shown(value):
+    """The number that the page shows: what looks equal there is equally good."""
+    return float(f"{value:.2f}")
+
+
 def _accuracy(cell, best, markup):
     if pd.isna(cell.accuracy):
         return ""
@@ -104,7 +109,7 @@ def _accuracy(cell, best, markup):
     if cell.runs > 1:
         text += f" ± {cell.standard_deviation:.2f}"
     text = markup.text(text)
-    text = markup.bold(text) if round(cell.accuracy, 2) == best else text
+    text = markup.bold(text) if _shown(cell.accuracy) == best else text
     return text if pd.isna(cell.paper) else f"{text} ({cell.paper:.2f})"
 
 
