@@ -31,6 +31,7 @@ LEVELS = [
     {"workdir", "environment", "preparation"},
     {"checkpoint_files", "drawing"},
     {"checkpointing", "report", "export", "finished_run"},
+    {"adaptive"},
     {"training", "benchmarking", "trade_off", "classification", "reporting"},
     {"tools"},
 ]
