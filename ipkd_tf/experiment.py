@@ -184,6 +184,23 @@ class Experiment:
         4, "Black pixels added on each side before the random crop; 0: no crop.", at_least=0
     )
     flip: bool = _setting(True, "Mirror every other training image, at random.")
+    rotation: float = _number(
+        0.0,
+        "Degrees by which training images are turned at most; 0: none.",
+        at_least=0,
+        at_most=180,
+    )
+    cutout: int = _number(
+        0,
+        "Side in pixels of a black square at a random place of each training image; 0: none.",
+        at_least=0,
+    )
+    mixup: float = _number(
+        0.0, "Alpha of mixup, images and labels mixed in pairs, such as 0.2; 0: none.", at_least=0
+    )
+    label_smoothing: float = _number(
+        0.0, "Share of a training label that is spread over all classes.", at_least=0, below=1
+    )
     seed: int = _number(
         0,
         "Seed of initial weights, order and augmentation; the data split is the same for all.",

@@ -188,7 +188,15 @@ def _training_batches(experiment, splits, start_step):
         batch_size=experiment.batch_size,
         seed=experiment.seed,
         start_step=start_step,
-        augmentation=data.Augmentation(experiment.crop_padding, experiment.flip),
+        augmentation=data.Augmentation(
+            crop_padding=experiment.crop_padding,
+            flip=experiment.flip,
+            rotation=experiment.rotation,
+            cutout=experiment.cutout,
+            mixup=experiment.mixup,
+            label_smoothing=experiment.label_smoothing,
+            num_classes=len(splits.dataset.class_names),
+        ),
     )
 
 

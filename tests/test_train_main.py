@@ -31,7 +31,7 @@ train_main = _load(ROOT / "train_main.py")
 train_main.define_flags()
 
 
-class MainTest(parameterized.TestCase):
+class MainTestCase(parameterized.TestCase):
     def run_main(self, *arguments, run=None):
         """Returns (exit status, what went to stderr, the experiment that was run)."""
         argv = ["train_main.py", *arguments]
@@ -45,6 +45,8 @@ class MainTest(parameterized.TestCase):
             status = train_main.main(flags.FLAGS(argv))
         return status, errors.getvalue(), run.call_args.args[0] if run.called else None
 
+
+class MainTest(MainTestCase):
     def flag_file(self, name, *lines):
         return self.create_tempfile(name, content="\n".join(lines)).full_path
 

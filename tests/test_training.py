@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf import checkpointing, preparation, report, training
+from ipkd_tf import checkpointing, data, preparation, report, training
 from ipkd_tf.experiment import Experiment
 
 
@@ -224,6 +224,18 @@ class BuildTest(TrainingTest):
             np.testing.assert_array_equal(one, two)
         self.assertNotAllClose(first[0], other[0])
 
+    def test_methods_share_order_and_augmentation_at_equal_seed(self):
+        def batches(**settings):
+            experiment = self.experiment(rotation=15.0, cutout=2, flip=True, **settings)
+            splits = preparation.read_splits(experiment)
+            stream = training._training_batches(experiment, splits, 0).take(14)  # an epoch is 10
+            return [array.tobytes() for batch in stream.as_numpy_iterator() for array in batch]
+
+        first = batches(method="none")
+        for method in ("ipkd", "ipkd_ta_1", "ipkd_ta_m"):
+            self.assertEqual(batches(method=method), first)
+        self.assertNotEqual(batches(method="none", seed=1), first)
+
     def test_seeds_share_the_data(self):
         first, second = (preparation.read_splits(self.experiment(seed=s)) for s in (0, 1))
         np.testing.assert_array_equal(first.train[0], second.train[0])
@@ -239,6 +251,30 @@ class BuildTest(TrainingTest):
         splits = preparation.read_splits(self.experiment(validation="test"))
         self.assertEqual(splits.examples(), {"train": 200, "validation": 60, "test": 60})
         self.assertIs(splits.validation, splits.test)
+
+    def test_settings_reach_the_augmentation(self):
+        settings = {
+            "crop_padding": 2,
+            "flip": True,
+            "rotation": 5.0,
+            "cutout": 3,
+            "mixup": 0.3,
+            "label_smoothing": 0.1,
+        }
+        experiment = self.experiment(**settings)
+        splits = preparation.read_splits(experiment)
+        with mock.patch.object(training.data, "training") as made:
+            training._training_batches(experiment, splits, 7)
+        expected = data.Augmentation(**settings, num_classes=10)
+        self.assertEqual(made.call_args.kwargs["augmentation"], expected)
+
+    def test_mixed_labels_are_trained_on_and_validation_keeps_its_own(self):
+        result = training.run(self.experiment(epochs=1, mixup=0.2, label_smoothing=0.1))
+        self.assertEqual(result["state"], "finished")
+        (row,) = self.history()
+        # No prediction of smoothed labels costs less than their entropy, 0.5 nats, per sub-model.
+        self.assertGreater(float(row["hard_loss"]), 0.5)
+        self.assertGreater(result["best"][0]["accuracy"], 0.1)
 
     def test_settings_reach_distiller_and_optimizer(self):
         distiller = self.build(

@@ -1,5 +1,6 @@
 """Crop and flip against every slow pad-crop-flip that could have made the image."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -83,11 +84,48 @@ class AugmentationTest(tf.test.TestCase, parameterized.TestCase):
         ]
         self.assertEqual(tops[0], tops[1])
 
-    @parameterized.parameters(-1, 1.5, True, "4")
-    def test_refuses_padding(self, padding):
-        with self.assertRaisesRegex(ValueError, f"pixels.*Received: crop_padding={padding!r}"):
-            Augmentation(crop_padding=padding)
+    def test_new_transformations_leave_the_draws_of_the_others_alone(self):
+        images = random_images(8, 12, 12)
+        plain = augmented(Augmentation(), images)
+        cut = augmented(Augmentation(cutout=3), images)
+        self.assertTrue(np.all((cut == plain) | (cut == 0)))
+        turned = augmented(Augmentation(rotation=1e-3), images)
+        self.assertAllEqual(turned, plain)
 
-    def test_refuses_flip(self):
-        with self.assertRaisesRegex(ValueError, "True or False.*Received: flip=1"):
-            Augmentation(flip=1)
+    def test_order_of_all(self):
+        images, labels = tf.constant(random_images(8, 12, 12)), tf.range(8)
+        seed = tf.constant((3, 4), tf.int64)
+        every = Augmentation(rotation=20, cutout=4, mixup=0.5, label_smoothing=0.1, num_classes=8)
+        changed, mixed = every(images, labels, seed)
+        geometry_alone = dataclasses.replace(every, mixup=0.0, label_smoothing=0.0)
+        expected, _ = geometry_alone(images, labels, seed)
+        share = (mixed[0, 0] - 0.1 / 8) / 0.9
+        both = share * tf.cast(expected[0], tf.float32) + (1 - share) * tf.cast(
+            expected[7], tf.float32
+        )
+        self.assertAllClose(tf.cast(changed[0], tf.float32), both, atol=0.5001)
+        self.assertAllClose(mixed[0, 7], (1 - share) * 0.9 + 0.1 / 8)
+
+    def test_labels_without_mixing_stay_as_they_are(self):
+        labels = tf.range(4)
+        _, same = Augmentation(num_classes=4)(tf.zeros((4, 8, 8, 3), tf.uint8), labels, (0, 0))
+        self.assertIs(same, labels)
+
+    @parameterized.parameters(-1, 1.5, True, "4")
+    def test_refuses_pixels(self, value):
+        for name in ("crop_padding", "cutout"):
+            with self.assertRaisesRegex(ValueError, f"pixels.*Received: {name}={value!r}"):
+                Augmentation(**{name: value})
+
+    @parameterized.parameters(
+        ("flip", 1), ("rotation", 181), ("rotation", -1.0), ("mixup", -0.1), ("mixup", "1"),
+        ("label_smoothing", 1.0), ("label_smoothing", -0.1), ("label_smoothing", True),
+    )  # fmt: skip
+    def test_refuses(self, name, value):
+        with self.assertRaisesRegex(ValueError, f"Received: {name}={value!r}"):
+            Augmentation(**{name: value, "num_classes": 3})
+
+    @parameterized.parameters("mixup", "label_smoothing")
+    def test_mixed_labels_need_the_number_of_classes(self, name):
+        with self.assertRaisesRegex(ValueError, "Received: num_classes=None"):
+            Augmentation(**{name: 0.1})

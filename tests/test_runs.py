@@ -1,0 +1,97 @@
+"""Every committed run parses, builds its network, and says of the paper what the paper says."""
+
+import contextlib
+import functools
+import pathlib
+import re
+
+from absl.testing import absltest, parameterized
+
+from ipkd_tf import models, teachers
+from ipkd_tf.experiment import METHODS
+from ipkd_tf.reporting import paper
+from tests import test_train_main
+
+ROOT = pathlib.Path(__file__).parents[1]
+RUNS = sorted(path.stem for path in (ROOT / "runs").glob("*.flags"))
+FAMILIES = ("msdnet", "slimmable_mobilenet_v1")
+FULL = [f"{family}_{dataset}" for family in FAMILIES for dataset in ("cifar10", "cifar100")]
+SMALL = [f"{family}_small_cifar10" for family in FAMILIES]
+CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
+
+
+@functools.cache
+def build(model, num_classes, image_size):
+    return models.build(model, num_classes=num_classes, image_size=image_size or 32)
+
+
+class RunsTest(test_train_main.MainTestCase):
+    def read(self, name):
+        with contextlib.chdir(ROOT):  # as flag files name each other
+            status, errors, experiment = self.run_main(f"--flagfile=runs/{name}.flags")
+        self.assertIsNone(status, errors)
+        return experiment
+
+    def test_there_are_all(self):
+        names = {f"{group}_{method}" for group in FULL + SMALL for method in METHODS}
+        self.assertEqual({*RUNS}, names | {"quickstart", "quickstart_slimmable"})
+        self.assertLen(FULL, 16 // 4)
+
+    @parameterized.parameters(*RUNS)
+    def test_parses_and_builds(self, name):
+        experiment = self.read(name)
+        self.assertEqual(experiment.output_dir, f"runs/{name}/seed0")
+        settings = experiment.model, CLASSES[experiment.dataset], experiment.image_size
+        network = build(*settings)
+        teachers.from_spec(experiment.method, len(network.outputs))
+        self.assertEqual(network.outputs[0].shape, (None, CLASSES[experiment.dataset]))
+
+    @parameterized.parameters(*FULL, *SMALL)
+    def test_methods_differ_in_one_visible_line(self, group):
+        shared = set()
+        for method in METHODS:
+            lines = (ROOT / f"runs/{group}_{method}.flags").read_text().splitlines()
+            settings = [line for line in lines if not line.startswith("#")]
+            self.assertIn(f"--method={method}", settings)
+            self.assertLen(settings, 3)
+            shared.add(tuple(line for line in settings if not line.startswith("--method")))
+        self.assertLen(shared, 1)
+
+    @parameterized.parameters(*FULL)
+    def test_headers_give_the_papers_figures(self, group):
+        family, _, dataset = group.rpartition("_")
+        for method in METHODS:
+            header = (ROOT / f"runs/{group}_{method}.flags").read_text()
+            self.assertIn(f"--flagfile=runs/{group}_{method}.flags\n", header)
+            figures = re.search(r"accuracy %:(.*?)\(.*average (\S+)\.\n", header)
+            stated = [float(figure) for figure in [*figures[1].split(), figures[2]]]
+            self.assertEqual(stated, [*paper.accuracies(family, dataset)[method]])
+
+    @parameterized.parameters("cifar10", "cifar100")
+    def test_settings_of_the_references(self, dataset):
+        # reference: kalviny/MSDNet-PyTorch; the paper, section IV-B.
+        msdnet = self.read(f"msdnet_{dataset}_ipkd_ta_m")
+        self.assertEqual((msdnet.epochs, msdnet.batch_size, msdnet.learning_rate), (300, 64, 0.1))
+        self.assertEqual((msdnet.schedule, msdnet.drop_epochs), ("step", (150, 225)))
+        self.assertEqual((msdnet.momentum, msdnet.nesterov), (0.9, False))
+        self.assertEqual((msdnet.weight_decay, msdnet.decay), (1e-4, "all"))
+        self.assertEqual((msdnet.temperature, msdnet.divergence), (5.0, "kl"))
+        self.assertEqual((msdnet.crop_padding, msdnet.flip, msdnet.rotation), (4, True, 0.0))
+        # reference: JiahuiYu/slimmable_networks, weiaicunzai/pytorch-cifar100; the paper.
+        slim = self.read(f"slimmable_mobilenet_v1_{dataset}_none")
+        self.assertEqual((slim.epochs, slim.batch_size, slim.learning_rate), (200, 128, 0.1))
+        self.assertEqual((slim.schedule, slim.drop_epochs), ("step", (60, 120, 160)))
+        self.assertEqual((slim.learning_rate_drop_factor, slim.warmup_epochs), (0.2, 1))
+        self.assertEqual((slim.momentum, slim.nesterov), (0.9, True))
+        self.assertEqual((slim.weight_decay, slim.decay), (5e-4, "kernels"))
+        self.assertEqual((slim.temperature, slim.divergence), (1.0, "ce"))
+        self.assertEqual((slim.crop_padding, slim.flip, slim.rotation), (4, True, 15.0))
+        for experiment in (msdnet, slim):
+            self.assertEqual(experiment.distillation_weight, 0.8)
+            self.assertEqual(experiment.validation, "test")
+            mixing = experiment.mixup, experiment.cutout, experiment.label_smoothing
+            self.assertEqual(mixing, (0, 0, 0))
+
+
+if __name__ == "__main__":
+    absltest.main()
