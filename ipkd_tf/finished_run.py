@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
 import json
 import pathlib
 
@@ -40,7 +39,8 @@ class FinishedRun:
     @functools.cached_property
     def network(self):
         """The trained flexible network."""
-        _register_family(self.experiment.model)
+        if self.experiment.model not in models.PRESETS:
+            models.imported(self.experiment.model)
         return models.load(self.directory / f"{self.which}.keras")
 
     @functools.cached_property
@@ -101,16 +101,3 @@ def open_run(directory, which="best", data_dir=None):
     if data_dir:
         settings["data_dir"] = data_dir
     return FinishedRun(directory, Experiment(**settings), result, which)
-
-
-def _register_family(model):
-    """Imports a family of the user's own, which makes its class known to Keras."""
-    module, _, name = model.partition(":")
-    if name:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ValueError(
-                f"The run's network cannot be imported ({error}); start where it can. "
-                f"Received: model={model!r}"
-            ) from error

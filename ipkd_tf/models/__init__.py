@@ -21,7 +21,15 @@ PRESETS = {
     "slimmable_mobilenet_v1_small": (SlimmableMobileNetV1, {"blocks": SMALL_BLOCKS}),
 }
 
-__all__ = ["PRESETS", "FlexibleNetwork", "MSDNet", "SlimmableMobileNetV1", "build", "load"]
+__all__ = [
+    "PRESETS",
+    "FlexibleNetwork",
+    "MSDNet",
+    "SlimmableMobileNetV1",
+    "build",
+    "imported",
+    "load",
+]
 
 
 def build(name_or_import_path, **arguments):
@@ -40,7 +48,7 @@ def build(name_or_import_path, **arguments):
         >>> build("msdnet", num_classes=100)
         >>> build("my_package.my_net:MyNet", num_classes=3)
     """
-    family, preset = PRESETS.get(name_or_import_path) or (_imported(name_or_import_path), {})
+    family, preset = PRESETS.get(name_or_import_path) or (imported(name_or_import_path), {})
     arguments = {**preset, **arguments}
     try:
         inspect.signature(family).bind(**arguments)
@@ -52,13 +60,18 @@ def build(name_or_import_path, **arguments):
     return family(**arguments)
 
 
-def _imported(path):
+def imported(path):
+    """What `package.module:Class` names; importing it makes the class known to Keras.
+
+    Raises:
+        ValueError: There is no such thing.
+    """
     module, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute) if attribute else _unknown(path)
     except (ImportError, AttributeError) as error:
         raise ValueError(
-            f"Expected a class that can be imported, as package.module:Class ({error}). "
+            f"Expected a class that can be imported, as package.module:Class, from here ({error}). "
             f"Received: model={path!r}"
         ) from error
 
