@@ -33,6 +33,7 @@ LEVELS = [
     {"checkpointing", "report", "export", "finished_run"},
     {"adaptive"},
     {"training", "benchmarking", "trade_off", "classification", "reporting"},
+    {"sweep"},
     {"tools"},
 ]
 

@@ -27,7 +27,7 @@ def define_flags(values=flags.FLAGS):
     flags.DEFINE_string(
         "output",
         "",
-        "Directory for the report; empty: report/ in the directory that holds all arguments.",
+        "Directory for the report; empty: report/ in the directory that holds all runs.",
         flag_values=values,
     )
     flags.DEFINE_list(
@@ -60,28 +60,34 @@ def define_flags(values=flags.FLAGS):
     )
 
 
-def report(paths):
-    """Writes and prints the report."""
-    paths = paths or ["runs"]
+def report(paths, values, beside=None):
+    """Writes and prints the report.
+
+    Args:
+        paths: Directories of runs, directories above them, or CSV files.
+        values: The values of the flags.
+        beside: Paths of which the common directory gets the report, unless --output says where;
+            None for `paths`.
+    """
     gathered = reporting.gather(paths)
     for path, why in gathered.left_out.items():
         print(f"report: {path} is left out, {why}", file=sys.stderr)
     if gathered.rows.empty:
         raise ValueError(f"Expected at least one finished run. Received: {' '.join(paths)}")
-    rows = gathered.rows[gathered.rows["which"] == FLAGS.which]
-    comparisons = reporting.compare(reporting.told_apart(rows, FLAGS.mix), FLAGS.baseline)
+    rows = gathered.rows[gathered.rows["which"] == values.which]
+    comparisons = reporting.compare(reporting.told_apart(rows, values.mix), values.baseline)
     documents = {
         path: reporting.fill(pathlib.Path(path).read_text(encoding="utf-8"), comparisons)
-        for path in FLAGS.readme
+        for path in values.readme
     }
-    output = FLAGS.output or os.path.join(_common_directory(paths), "report")
-    written = reporting.write(output, comparisons, gathered.left_out, FLAGS.formats)
-    if FLAGS.csv:
-        reporting.write_csv(gathered.rows, FLAGS.csv)
+    output = values.output or os.path.join(_common_directory(beside or paths), "report")
+    written = reporting.write(output, comparisons, gathered.left_out, values.formats)
+    if values.csv:
+        reporting.write_csv(gathered.rows, values.csv)
     for path, text in documents.items():
         workdir.write_text(path, text)
     print(reporting.markdown(comparisons, figure=""))
-    print("Written:", *[*written, *filter(None, [FLAGS.csv]), *documents], sep="\n  ")
+    print("Written:", *[*written, *filter(None, [values.csv]), *documents], sep="\n  ")
 
 
 def _common_directory(paths):
@@ -89,7 +95,7 @@ def _common_directory(paths):
 
 
 def main(argv):
-    return command.run(lambda: report(argv[1:]), argv[:1])
+    return command.run(lambda: report(argv[1:] or ["runs"], FLAGS), argv[:1])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""Trains a list of flag files over several seeds, one run after another, and reports them.
+
+  python -m ipkd_tf.tools.sweep runs/msdnet_small_cifar10_*.flags --seeds=0,1,2
+  python -m ipkd_tf.tools.sweep runs/a.flags runs/b.flags --seeds=0,1 -- --data_dir=/data --epochs=3
+
+All flag files with the first seed come first. Settings after -- go to every run. What is finished
+is skipped and what was interrupted goes on, so the same command may be given again at any time;
+Ctrl-C and SIGTERM let the current run save. To be started where train_main.py is.
+"""
+
+import dataclasses
+import pathlib
+import sys
+
+from absl import app, flags
+
+from ipkd_tf import sweep as sweeps
+from ipkd_tf.experiment import Experiment
+from ipkd_tf.tools import command, report
+
+FLAGS = flags.FLAGS
+_PROGRAM = "train_main.py"
+
+
+def define_flags(values=flags.FLAGS):
+    flags.DEFINE_list(
+        "seeds", ["0"], "One run of each flag file for each seed.", flag_values=values
+    )
+    report.define_flags(values)
+
+
+def sweep(arguments):
+    """Runs all, then writes the report; returns the exit status."""
+    paths = [text for text in arguments if not text.startswith("-")]
+    settings = [text for text in arguments if text.startswith("-")]
+    if not paths:
+        raise ValueError("Expected flag files, such as runs/*.flags. Received: none")
+    if not pathlib.Path(_PROGRAM).exists():
+        raise ValueError(
+            f"Expected {_PROGRAM} in the directory where the sweep is started. "
+            f"Received: {str(pathlib.Path.cwd())!r}"
+        )
+    runs = [_run(path, seed, settings) for seed in FLAGS.seeds for path in paths]
+    failed, received = sweeps.sweep(runs)
+    finished = [run for run in runs if run.result]
+    print(f"{len(finished)} of {len(runs)} runs are finished.", flush=True)
+    for directory, status in failed.items():
+        print(f"sweep: {directory} failed, status {status}", file=sys.stderr)
+    if received:
+        print("Stopped: the same command goes on.", file=sys.stderr)
+        return 128 + received
+    if finished:
+        everywhere = [str(run.directory) for run in runs]
+        report.report([str(run.directory) for run in finished], FLAGS, beside=everywhere)
+    return 1 if failed else 0
+
+
+def _run(path, seed, settings):
+    arguments = [f"--flagfile={path}", *settings, f"--seed={seed}"]
+    try:
+        experiment = _experiment(arguments, pathlib.Path(path).stem)
+    except (ValueError, flags.Error) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return sweeps.Run(experiment, [sys.executable, _PROGRAM, *arguments])
+
+
+def _experiment(arguments, name):
+    """The Experiment that train_main.py makes of the arguments."""
+    values = flags.FlagValues()
+    for field in dataclasses.fields(Experiment):
+        define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
+        define(field.name, str(field.default), "", flag_values=values)
+    if unexpected := values([_PROGRAM, *arguments])[1:]:
+        raise ValueError(f"settings are given as --name=value. Received: {unexpected[0]}")
+    settings = {f.name: _parsed(f, values[f.name].value) for f in dataclasses.fields(Experiment)}
+    return Experiment(**{**settings, "name": settings["name"] or name})
+
+
+def _parsed(field, value):
+    try:
+        return field.type(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{field.name} must be of type {field.type.__name__}. Received: {field.name}={value!r}"
+        ) from error
+
+
+def main(argv):
+    return command.run(lambda: sweep(argv[1:]), argv[:1])
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

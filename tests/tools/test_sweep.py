@@ -1,0 +1,88 @@
+"""The program sweep, on a stand-in for the training program."""
+
+import contextlib
+import json
+import os
+import pathlib
+import textwrap
+
+from absl.testing import parameterized
+
+from ipkd_tf.tools import sweep
+from tests.reporting.results import write_result
+from tests.tools.test_programs import run_program
+
+# Writes down how it was called and finishes with a prepared result.
+TRAIN_MAIN = textwrap.dedent("""
+    import json, shutil, sys
+    flags = dict(a.removeprefix("--").split("=") for a in sys.argv[1:])
+    print(json.dumps(sys.argv[1:]), file=open("calls", "a"))
+    name = flags["flagfile"].removesuffix(".flags")
+    if name == "broken":
+        sys.exit(5)
+    shutil.copytree(f"prepared/{name}/seed{flags['seed']}", f"runs/{name}/seed{flags['seed']}")
+""")
+
+
+class SweepTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.root = pathlib.Path(self.create_tempdir().full_path)
+        self.enter_context(contextlib.chdir(self.root))
+        pathlib.Path("train_main.py").write_text(TRAIN_MAIN)
+        pathlib.Path("base").write_text("--model=toy\n--epochs=9\n--noflip\n--weight_decay=5e-4\n")
+        for method in ("none", "ipkd"):
+            pathlib.Path(f"{method}.flags").write_text(
+                f"# a comment\n--flagfile=base\n--method={method}\n--epochs=4\n"
+            )
+            for seed, accuracy in ((3, 0.5), (5, 0.7)):
+                settings = {"flip": False, "weight_decay": 5e-4, "deterministic": True}
+                write_result("prepared", method, seed, (accuracy, 0.8), **settings)
+
+    def calls(self):
+        return [json.loads(line) for line in pathlib.Path("calls").read_text().splitlines()]
+
+    def test_seeds_then_flag_files_then_the_report(self):
+        arguments = ("none.flags", "ipkd.flags", "--seeds=3,5", "--formats=markdown", "--")
+        status, out, err = run_program(sweep, *arguments, "--deterministic=true")
+        self.assertEqual((status, err), (0, ""))
+        expected = [
+            [f"--flagfile={file}.flags", "--deterministic=true", f"--seed={seed}"]
+            for seed in (3, 5)
+            for file in ("none", "ipkd")
+        ]
+        self.assertEqual(self.calls(), expected)
+        self.assertIn("4 of 4 runs are finished.", out)
+        self.assertIn("60.00 ± 14.14", out)
+        self.assertTrue(pathlib.Path("runs/report/report.md").is_file())
+        status, out, _ = run_program(sweep, *arguments, "--deterministic=true")
+        self.assertLen(self.calls(), 4)
+        self.assertIn("[4/4] runs/ipkd/seed5 is finished", out)
+
+    def test_a_failing_run_gives_status_1_and_a_report_of_the_rest(self):
+        pathlib.Path("broken.flags").write_text("--epochs=4\n")
+        arguments = ("broken.flags", "none.flags", "--seeds=3", "--formats=csv")
+        status, out, err = run_program(sweep, *arguments, "--", "--deterministic=true")
+        self.assertEqual((status, err), (1, "sweep: runs/broken/seed3 failed, status 5\n"))
+        self.assertIn("1 of 2 runs are finished.", out)
+        self.assertEqual(os.listdir("runs/report"), ["summary.csv"])
+
+    @parameterized.parameters(
+        ((), "Expected flag files"),
+        (("absent.flags",), "absent.flags"),
+        (("none.flags", "--", "--epochs=many"), "must be of type int. Received: epochs='many'"),
+        (("none.flags", "--", "--epoch=1"), "Unknown command line flag 'epoch'"),
+        (("none.flags", "--seeds=-1"), "seed must be .* Received: seed=-1"),
+        (("none.flags", "none.flags"), "same directory"),
+    )
+    def test_errors_come_before_the_first_run(self, arguments, message):
+        status, _, err = run_program(sweep, *arguments)
+        self.assertEqual(status, 1)
+        self.assertRegex(err, message)
+        self.assertFalse(pathlib.Path("calls").exists())
+
+    def test_it_starts_where_the_training_program_is(self):
+        pathlib.Path("train_main.py").unlink()
+        status, _, err = run_program(sweep, "none.flags")
+        self.assertEqual(status, 1)
+        self.assertRegex(err, "Expected train_main.py in the directory.* Received: '/")
