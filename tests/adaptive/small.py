@@ -1,0 +1,37 @@
+"""Tiny networks of three sub-models, and early exit worked out from their logits."""
+
+import functools
+
+import numpy as np
+
+from ipkd_tf import models
+from tests.export import networks
+
+FAMILIES = ("msdnet_small", "slimmable_mobilenet_v1_small")
+IMAGES = networks.images(24)
+
+
+@functools.cache
+def network(family):
+    """An untrained network of 3 sub-models for 16 x 16 images of 3 classes; do not change it."""
+    settings = {
+        "msdnet_small": {"blocks": 3, "base": 1, "step": 1, "exit_channels": 16},
+        "slimmable_mobilenet_v1_small": {"widths": (0.5, 0.75, 1.0), "blocks": ((64, 2), (64, 2))},
+    }
+    made = models.build(family, num_classes=3, image_size=16, **settings[family])
+    networks.shake(made)
+    return made
+
+
+def probabilities(network, temperatures=(1.0, 1.0, 1.0)):
+    """Softmax of the logits for `IMAGES`, float64 `[sub-models, images, classes]`."""
+    logits = np.stack(network(IMAGES)) / np.reshape(temperatures, (-1, 1, 1))
+    exponentials = np.exp(logits.astype(np.float64))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def thresholds(confidence, quantiles):
+    """Thresholds halfway between two confidences `[sub-models, images]` near the quantiles."""
+    rows = np.sort(confidence[:-1], axis=-1)
+    places = [round(quantile * (rows.shape[1] - 1)) for quantile in quantiles]
+    return [(row[place] + row[place + 1]) / 2 for row, place in zip(rows, places, strict=True)]
