@@ -107,7 +107,7 @@ class MarksTest(absltest.TestCase):
         self.assertStartsWith(filled, "before\n<!-- report: toy digits -->\n| sub-model ")
         self.assertNotIn("old | table", filled)
         self.assertRegex(filled, r"unknown\.\n<!-- end -->\nbetween\n")
-        self.assertRegex(filled, r"\| exit_1 +\| \+12.50 \|")
+        self.assertRegex(filled, r"\| exit_1 +\| +\+12.50 \|")
         self.assertEndsWith(filled, "<!-- end -->\nafter <!-- end -->\n")
         self.assertEqual(marks.fill(filled, [self.one]), filled)
 

@@ -1,0 +1,41 @@
+"""The committed results: tables in the documents are what runs/results.csv gives."""
+
+import pathlib
+
+from absl.testing import absltest
+
+from ipkd_tf import reporting
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "runs" / "results.csv"
+COMMAND = "python -m ipkd_tf.tools.report runs/results.csv --readme={}"
+
+
+def marked_documents():
+    """Text of each document that has marks for the report to fill, by path."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    texts = {path: path.read_text(encoding="utf-8") for path in paths}
+    return {path: text for path, text in texts.items() if "<!-- report: " in text}
+
+
+class ResultsTest(absltest.TestCase):
+    def test_results_and_marks_come_together(self):
+        self.assertEqual(RESULTS.exists(), ROOT / "README.md" in marked_documents())
+
+    def test_tables_in_documents_are_the_results(self):
+        for path, text in marked_documents().items():
+            rows = reporting.read_csv(RESULTS)
+            comparisons = reporting.compare(reporting.told_apart(rows[rows["which"] == "best"]))
+            with self.subTest(path.name):
+                command = COMMAND.format(path.relative_to(ROOT))
+                self.assertEqual(text, reporting.fill(text, comparisons), f"run {command}")
+
+    def test_results_are_written_as_the_report_writes_them(self):
+        if RESULTS.exists():
+            again = pathlib.Path(self.create_tempdir().full_path, "results.csv")
+            reporting.write_csv(reporting.read_csv(RESULTS), again)
+            self.assertEqual(RESULTS.read_text(), again.read_text())
+
+
+if __name__ == "__main__":
+    absltest.main()
