@@ -12,7 +12,10 @@ from ipkd_tf import finished_run
 from ipkd_tf.experiment import Experiment
 from ipkd_tf.reporting.runs import SETTINGS
 
-_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What asks for an end, and what the run is told: a terminal that was closed is as good as SIGTERM.
+_STOP = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    _STOP[signal.SIGHUP] = signal.SIGTERM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,5 +141,4 @@ class _Forwarding(contextlib.AbstractContextManager):
             self._pass_on(number)
 
     def _pass_on(self, number):
-        # A run knows Ctrl-C and SIGTERM; a terminal that was closed is as good as the latter.
-        self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+        self._process.send_signal(_STOP[number])
