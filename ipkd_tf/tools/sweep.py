@@ -27,6 +27,7 @@ def define_flags(values=flags.FLAGS):
         "seeds", ["0"], "One run of each flag file for each seed.", flag_values=values
     )
     report.define_flags(values)
+    flags.adopt_module_key_flags(report, values)  # so that --help shows them
 
 
 def sweep(arguments):
