@@ -55,12 +55,16 @@ class CostsTest(tf.test.TestCase, parameterized.TestCase):
 
 
 def made_up(seed, images=1000):
-    """Logits of three sub-models that know more and more about the labels, and are too sure."""
+    """Logits of three sub-models that know more and more about the labels, and are too sure.
+
+    With unit normal noise and evidence e for the right class, e times the noisy evidence is the
+    calibrated logit; given is 6 times, so the temperatures are 6 / e.
+    """
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 4, images)
     logits = generator.normal(size=(3, images, 4))
-    logits[:, np.arange(images), labels] += np.array([[1.0], [2.0], [3.0]])
-    return 3.0 * logits.astype(np.float32), labels
+    logits[:, np.arange(images), labels] += np.array([[2.0], [2.25], [3.0]])
+    return 6.0 * logits.astype(np.float32), labels
 
 
 COSTS = simulation.Costs(np.array([1e6, 2e6, 4e6]), np.array([1e6, 1e6, 1e6]))
@@ -75,9 +79,9 @@ class StudyTest(tf.test.TestCase):
 
     def test_sub_models(self):
         logits, labels = made_up(1)
-        for row, one in zip(self.study.submodels, logits, strict=True):
+        for row, one, evidence in zip(self.study.submodels, logits, (2, 2.25, 3), strict=True):
             self.assertEqual(row["accuracy"], np.mean(one.argmax(-1) == labels))
-            self.assertGreater(row["temperature"], 1.2)
+            self.assertNear(row["temperature"], 6 / evidence, 0.5)
             self.assertLess(row["ece_after"], row["ece_before"])
         self.assertEqual(
             [row["name"] for row in self.study.submodels], ["exit_1", "exit_2", "exit_3"]
