@@ -25,6 +25,17 @@ class Stage:
     head: "Piece"
     keeps: tuple
 
+    @property
+    def inputs(self):
+        """Symbolic tensors that the stage takes, by name."""
+        made = self.body.writes if self.body else ()
+        return {
+            name: tensor
+            for piece in filter(None, (self.body, self.head))
+            for name, tensor in zip(piece.reads, piece.model.inputs, strict=True)
+            if name not in made
+        }
+
     def advance(self, tensors):
         """Runs the body: the dict of tensors for the head and for `keep`."""
         return {**tensors, **self.body.run(tensors)} if self.body else tensors
