@@ -175,6 +175,17 @@ def _gather(tensors, rows, batch):
     }
 
 
+def open_saved_model(path):
+    """Opens what `AdaptiveClassifier.export` wrote: a function from uint8 images to its dict."""
+    loaded = tf.saved_model.load(str(path))
+    serve = loaded.signatures["serving_default"]
+
+    def run(images, loaded=loaded):  # The signature does not keep the weights alive.
+        return serve(image=tf.constant(images))
+
+    return run
+
+
 class _Untracked:
     """Hides a value from the tracking of `tf.Module`."""
 
