@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from ipkd_tf import stages, submodels
 from ipkd_tf.adaptive import confidence as confidences
-from ipkd_tf.adaptive import simulation
-from ipkd_tf.export import files, folding
+from ipkd_tf.adaptive import inference, simulation
+from ipkd_tf.export import files
 
 
 class AdaptiveClassifier(tf.Module):
@@ -23,8 +23,8 @@ class AdaptiveClassifier(tf.Module):
             leave, above 1 skips the exit. They are only defaults.
         confidence: `probability`, `margin` or `entropy`.
         temperatures: float `[n]`, divides the logits of each sub-model; None for 1.
-        fold: Whether batch normalisation is folded into the convolutions, in a copy of the network;
-            without it the classifier follows the network's weights.
+        copy: Whether to run a copy made faster, see `inference.fastest`; without it the classifier
+            follows the network's weights.
 
     Attributes:
         names: Of the sub-models, in the order of `exit`.
@@ -41,19 +41,19 @@ class AdaptiveClassifier(tf.Module):
     Source: Huang et al., MSDNet, ICLR 2018; Teerapittayanon et al., BranchyNet, ICPR 2016.
     """
 
-    def __init__(self, network, thresholds, confidence="probability", temperatures=None, fold=True):
+    def __init__(self, network, thresholds, confidence="probability", temperatures=None, copy=True):
         super().__init__()
         self.names = submodels.names(network)
         self.confidence = confidence
         self.default_thresholds = check_thresholds(thresholds, self.names)
         self.temperatures = _check_temperatures(temperatures, self.names)
         self._measure = confidences.measure(confidence)
-        folded = folding.fold_batch_normalization(network) if fold else network
+        made = inference.fastest(network) if copy else network
         # A module tracks, and saves, variables and lists of Keras models, but needs only the first.
-        self._weights = [variable.value for variable in folded.variables]
-        self._stages = _Untracked(stages.partition(folded))
-        self._classes = folded.outputs[0].shape[-1]
-        self.image_shape = tuple(folded.inputs[0].shape[1:])
+        self._weights = [variable.value for variable in made.variables]
+        self._stages = _Untracked(stages.partition(made))
+        self._classes = made.outputs[0].shape[-1]
+        self.image_shape = tuple(made.inputs[0].shape[1:])
         specs = [
             tf.TensorSpec([None, *self.image_shape], tf.float32),
             tf.TensorSpec([len(self.names) - 1], tf.float32),

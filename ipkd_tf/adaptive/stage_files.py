@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from ipkd_tf import stages, workdir
 from ipkd_tf.adaptive import confidence as confidences
-from ipkd_tf.adaptive import runner
-from ipkd_tf.export import files, folding, optional
+from ipkd_tf.adaptive import inference, runner
+from ipkd_tf.export import files, optional
 from ipkd_tf.version import __version__
 
 FORMATS = {"litert": "tflite", "onnx": "onnx"}
@@ -37,8 +37,8 @@ def write_stages(network, names, policy, directory, format, facts=None):
         raise ValueError(f"Expected one of {', '.join(FORMATS)}. Received: format={format!r}")
     optional.require(format)
     exits = [k for k, threshold in enumerate([*policy["thresholds"], 0.0]) if threshold <= 1]
-    folded = folding.fold_batch_normalization(network)
-    visited = keras.Model(folded.input, [folded.outputs[k] for k in exits])
+    made = inference.fastest(network)
+    visited = keras.Model(made.inputs, [made.outputs[k] for k in exits])
     measure = confidences.measure(policy["confidence"])
     rows = []
     with files.replacing(directory) as aside:
