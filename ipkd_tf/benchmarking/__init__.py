@@ -5,7 +5,7 @@ import os
 import platform
 
 from ipkd_tf import environment
-from ipkd_tf.benchmarking import cases, fresh, growth, peer
+from ipkd_tf.benchmarking import cases, early_exit, fresh, growth, peer
 from ipkd_tf.benchmarking.settings import Settings
 
 __all__ = ["CASES", "Settings", "machine", "run"]
@@ -17,6 +17,7 @@ CASES = {
     "start": cases.start,
     "training": cases.training,
     "forward": cases.forward,
+    "adaptive": early_exit.measure,
     "pipeline": cases.pipeline,
 }
 

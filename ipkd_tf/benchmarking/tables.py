@@ -18,6 +18,11 @@ _STEP = ("model", "method", "batch_size")
 CASES = {
     "training": Case(_STEP, ("step_ms", "images_per_s", "ratio_to_none"), "images_per_s"),
     "forward": Case(("model", "submodel", "batch_size"), ("ms", "images_per_s"), "images_per_s"),
+    "adaptive": Case(
+        ("model", "leaving", "batch_size"),
+        ("images_per_s", "multiply_adds_share", "time_share", "saving_arrived"),
+        "images_per_s",
+    ),
     "start": Case(
         _STEP,
         ("import_s", "build_s", "first_step_s", "total_s", "start_mb", "peak_mb", "device_peak_mb"),
