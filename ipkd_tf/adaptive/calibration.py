@@ -15,7 +15,7 @@ def fit_temperature(logits, labels):
 
     Returns:
         float: `softmax(logits / temperature)` is calibrated; above 1 for an over-confident
-        sub-model. From 0.05 to 20.
+        sub-model. From 0.05, reached if all held-out images are right, to 20.
 
     Example:
         >>> temperatures = [fit_temperature(one, labels) for one in logits]

@@ -18,11 +18,23 @@ def fastest(network):
             sub-model, smallest first.
 
     Returns:
-        A functional `keras.Model`.
+        A functional `keras.Model` with `submodel_names`.
+
+    Example:
+        >>> answers = anytime.Anytime(fastest(network))
     """
-    bodies = [stage.body for stage in stages.partition(network)]
-    if any(body and profiling.multiply_adds(body.model) for body in bodies):
-        return folding.fold_batch_normalization(network)
+    made = folding.fold_batch_normalization(network) if _reuses(network) else _side_by_side(network)
+    made.submodel_names = submodels.names(network)
+    return made
+
+
+def _reuses(network):
+    """Whether any sub-model computes something that a later one needs."""
+    bodies = filter(None, (stage.body for stage in stages.partition(network)))
+    return any(profiling.multiply_adds(body.model) for body in bodies)
+
+
+def _side_by_side(network):
     image = keras.Input(network.inputs[0].shape[1:], name=stages.IMAGE)
     alone = [submodels.cut(network, index) for index in range(len(network.outputs))]
     return keras.Model(image, [folding.fold_batch_normalization(one)(image) for one in alone])

@@ -16,6 +16,7 @@ class InferenceTest(tf.test.TestCase, parameterized.TestCase):
         made = inference.fastest(network)
         for a, b in zip(made(small.IMAGES), network(small.IMAGES), strict=True):
             self.assertAllClose(a, b, rtol=0, atol=1e-4)
+        self.assertEqual(made.submodel_names, network.submodel_names)
         self.assertEqual(profiling.multiply_adds(made), profiling.multiply_adds(network))
 
     def test_exits_stay_one_network_and_widths_become_several(self):
