@@ -46,6 +46,7 @@ class AdaptiveClassifier(tf.Module):
         self.names = submodels.names(network)
         self.confidence = confidence
         self.default_thresholds = check_thresholds(thresholds, self.names)
+        self._defaults = tf.constant(self.default_thresholds, tf.float32)
         self.temperatures = _check_temperatures(temperatures, self.names)
         self._measure = confidences.measure(confidence)
         made = inference.fastest(network) if copy else network
@@ -77,10 +78,10 @@ class AdaptiveClassifier(tf.Module):
             Dict of tensors: `class_id` int32 `[batch]`, `probabilities` float32 `[batch, classes]`,
             and `exit` int32 `[batch]`: which sub-model answered, 0 for the smallest.
         """
-        if thresholds is None:
-            thresholds = self.default_thresholds
-        thresholds = check_thresholds(thresholds, self.names)
-        return self.classify(tf.cast(images, tf.float32), tf.constant(thresholds, tf.float32))
+        limits = self._defaults
+        if thresholds is not None:
+            limits = tf.constant(check_thresholds(thresholds, self.names), tf.float32)
+        return self.classify(tf.cast(images, tf.float32), limits)
 
     def export(self, path):
         """Writes a SavedModel that runs without this package.

@@ -40,7 +40,7 @@ def _measure(settings, model):
         samples[batch_size, _FULL] = functools.partial(_seconds, full, images, batch_size)
         shares[batch_size, _FULL] = 1.0
         for leaving, thresholds in choices.items():
-            run = functools.partial(classifier, thresholds=thresholds)
+            run = functools.partial(_run, classifier, tf.constant(thresholds, tf.float32))
             samples[batch_size, leaving] = functools.partial(_seconds, run, images, batch_size)
             exits = np.concatenate([r["exit"] for r in _passes(run, images, batch_size)])
             shares[batch_size, leaving] = paid.leaving(thresholds)[exits].mean() / alone
@@ -79,6 +79,10 @@ def _full(network):
     specs = tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.float32)
     infer = infer.get_concrete_function(specs)
     return lambda images: {"exit": infer(tf.cast(images, tf.float32))}
+
+
+def _run(classifier, thresholds, images):
+    return classifier.classify(tf.cast(images, tf.float32), thresholds)
 
 
 def _passes(run, images, batch_size):
