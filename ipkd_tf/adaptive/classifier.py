@@ -23,8 +23,8 @@ class AdaptiveClassifier(tf.Module):
             leave, above 1 skips the exit. They are only defaults.
         confidence: `probability`, `margin` or `entropy`.
         temperatures: float `[n]`, divides the logits of each sub-model; None for 1.
-        copy: Whether to run a copy made faster, see `inference.fastest`; without it the classifier
-            follows the network's weights.
+        copy: Whether to run a copy made faster, with the weights of now as constants, see
+            `inference`; without it the classifier follows the network's weights.
 
     Attributes:
         names: Of the sub-models, in the order of `exit`.
@@ -50,9 +50,10 @@ class AdaptiveClassifier(tf.Module):
         self.temperatures = _check_temperatures(temperatures, self.names)
         self._measure = confidences.measure(confidence)
         made = inference.fastest(network) if copy else network
+        parts = stages.partition(made)
         # A module tracks, and saves, variables and lists of Keras models, but needs only the first.
-        self._weights = [variable.value for variable in made.variables]
-        self._stages = _Untracked(stages.partition(made))
+        self._stages = _Untracked(tuple(map(inference.frozen, parts)) if copy else parts)
+        self._weights = [] if copy else [variable.value for variable in made.variables]
         self._classes = made.outputs[0].shape[-1]
         self.image_shape = tuple(made.inputs[0].shape[1:])
         specs = [
