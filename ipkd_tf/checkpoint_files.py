@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from ipkd_tf import workdir
+from ipkd_tf import files
 
 _KEPT = 2
 
@@ -35,7 +35,7 @@ class CheckpointFiles:
     def write(self, step, arrays):
         """Writes a dict of arrays as the checkpoint of a step; removes all but the newest two."""
         self._directory.mkdir(exist_ok=True)
-        with workdir.replacing(self._directory / f"step-{step:010d}.npz") as aside:
+        with files.replacing(self._directory / f"step-{step:010d}.npz") as aside:
             with open(aside, "wb") as file:
                 np.savez(file, **arrays)
         for path in self._damaged:

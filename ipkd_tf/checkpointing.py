@@ -7,7 +7,7 @@ import time
 import keras
 import numpy as np
 
-from ipkd_tf import averaging, workdir, workers
+from ipkd_tf import averaging, files, workdir, workers
 from ipkd_tf.checkpoint_files import CheckpointFiles
 from ipkd_tf.termination import Terminated
 
@@ -219,5 +219,5 @@ def _assign(variables, names, arrays):
 
 
 def save_network(network, path):
-    with workdir.replacing(path) as aside:
+    with files.replacing(path) as aside:
         network.save(aside)

@@ -1,6 +1,6 @@
 """Figures that look alike, readable in grey and by the colour-blind."""
 
-from ipkd_tf import workdir
+from ipkd_tf import files
 
 MARKERS = "osD^vP*X<>hd"
 LINES = ("-", "--", "-.", ":")
@@ -35,5 +35,5 @@ def style(number, count):
 
 def save(figure, path):
     """Writes a figure to a file of which the ending tells the format, whole or not at all."""
-    with workdir.replacing(path) as aside:
+    with files.replacing(path) as aside:
         figure.savefig(aside, dpi=150)

@@ -9,8 +9,8 @@ import tempfile
 import numpy as np
 
 from ipkd_tf import budget as budgets
-from ipkd_tf import export
-from ipkd_tf.export import files, latency
+from ipkd_tf import export, files
+from ipkd_tf.export import latency
 
 CALIBRATION_IMAGES = 512
 _COLUMNS = (

@@ -4,38 +4,13 @@ import contextlib
 import csv
 import dataclasses
 import json
-import os
 import pathlib
+
+from ipkd_tf.files import ASIDE, replacing
 
 OUTPUTS = ("history.csv", "result.json", "best.keras", "last.keras", "checkpoints")
 # Where things are and how long to train may change between two starts of the same run.
 _FREE = {"workdir", "data_dir", "name", "epochs", "checkpoint_minutes", "tensorboard"}
-_ASIDE = ".partial-"
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Yields a path to write to, which becomes `path` only when the block ends without error."""
-    path = pathlib.Path(path)
-    aside = path.with_name(f"{_ASIDE}{path.name}")
-    try:
-        yield aside
-        with open(aside, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(aside, path)
-        _sync_directory(path.parent)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _sync_directory(path):
-    """Makes a renaming survive a power failure."""
-    with contextlib.suppress(OSError):  # Not every file system, nor Windows, can.
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -142,7 +117,7 @@ def prepare(experiment):
         path.mkdir(parents=True, exist_ok=True)
         _refuse_another_run(path, experiment)
         for directory in (path, path / "checkpoints"):
-            for leftover in directory.glob(f"{_ASIDE}*"):  # of a process killed while it wrote
+            for leftover in directory.glob(f"{ASIDE}*"):  # of a process killed while it wrote
                 leftover.unlink()
         settings = settings_as_text(dataclasses.replace(experiment, name=experiment.run_name))
         write_text(

@@ -10,27 +10,6 @@ from ipkd_tf import workdir
 from ipkd_tf.experiment import Experiment
 
 
-class ReplacingTest(absltest.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.path = pathlib.Path(self.create_tempdir().full_path) / "file.txt"
-        self.path.write_text("old")
-
-    def test_new_content_appears_at_the_end_of_the_block(self):
-        with workdir.replacing(self.path) as aside:
-            aside.write_text("new")
-            self.assertEqual(self.path.read_text(), "old")
-        self.assertEqual(self.path.read_text(), "new")
-        self.assertLen(list(self.path.parent.iterdir()), 1)
-
-    def test_an_interrupted_write_leaves_the_old_file_alone(self):
-        with self.assertRaises(KeyboardInterrupt), workdir.replacing(self.path) as aside:
-            aside.write_text("half of the n")
-            raise KeyboardInterrupt
-        self.assertEqual(self.path.read_text(), "old")
-        self.assertLen(list(self.path.parent.iterdir()), 1)
-
-
 class LockedTest(absltest.TestCase):
     def setUp(self):
         super().setUp()

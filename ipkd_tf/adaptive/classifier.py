@@ -3,10 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf import stages, submodels
+from ipkd_tf import files, stages, submodels
 from ipkd_tf.adaptive import confidence as confidences
 from ipkd_tf.adaptive import inference, simulation
-from ipkd_tf.export import files
 
 
 class AdaptiveClassifier(tf.Module):

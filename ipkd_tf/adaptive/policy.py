@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 
-from ipkd_tf import submodels, workdir
+from ipkd_tf import files, submodels, workdir
 from ipkd_tf.adaptive import classifier, runner, stage_files
-from ipkd_tf.export import files, optional
+from ipkd_tf.export import optional
 
 FORMATS = ("saved_model", *stage_files.FORMATS)
 # Runtimes round differently: an image may be on the other side of a threshold.

@@ -7,10 +7,10 @@ import warnings
 import keras
 import tensorflow as tf
 
-from ipkd_tf import stages, workdir
+from ipkd_tf import files, stages, workdir
 from ipkd_tf.adaptive import confidence as confidences
 from ipkd_tf.adaptive import inference, runner
-from ipkd_tf.export import files, optional
+from ipkd_tf.export import optional
 from ipkd_tf.version import __version__
 
 FORMATS = {"litert": "tflite", "onnx": "onnx"}

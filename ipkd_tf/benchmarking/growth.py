@@ -6,7 +6,7 @@ import typing
 
 import numpy as np
 
-from ipkd_tf import workdir
+from ipkd_tf import files
 from ipkd_tf.benchmarking import cases, fresh, timing
 
 _BOTH = ("msdnet", "slimmable_mobilenet_v1")
@@ -106,7 +106,7 @@ def _slope(curve, name):
 
 def draw(rows, path):
     """Writes the figure of the curves as a PNG."""
-    with workdir.replacing(path) as aside:
+    with files.replacing(path) as aside:
         figure(rows).savefig(aside, dpi=150, format="png")
 
 

@@ -6,8 +6,7 @@ import importlib.metadata
 import json
 import pathlib
 
-from ipkd_tf import workdir
-from ipkd_tf.export import files
+from ipkd_tf import files, workdir
 from ipkd_tf.version import __version__
 
 NAME = "manifest.json"

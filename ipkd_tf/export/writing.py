@@ -6,8 +6,8 @@ import pathlib
 import keras
 import numpy as np
 
-from ipkd_tf import evaluation, submodels
-from ipkd_tf.export import files, manifest, serving, verification
+from ipkd_tf import evaluation, files, submodels
+from ipkd_tf.export import manifest, serving, verification
 from ipkd_tf.export.formats import FORMATS, check_formats, open_model
 
 

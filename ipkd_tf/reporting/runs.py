@@ -5,7 +5,7 @@ import pathlib
 
 import pandas as pd
 
-from ipkd_tf import finished_run, workdir
+from ipkd_tf import files, finished_run, workdir
 from ipkd_tf.experiment import Experiment
 
 SCORES = {
@@ -148,7 +148,7 @@ def _typed(frame):
 def write_csv(rows, path):
     """Writes the rows of `Gathered`, sorted and without the places of this machine."""
     order = ["model", "dataset", "name", "method", "seed", "which"]
-    with workdir.replacing(path) as aside:
+    with files.replacing(path) as aside:
         rows.sort_values(order, kind="stable").to_csv(aside, columns=list(COLUMNS), index=False)
 
 

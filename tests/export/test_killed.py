@@ -31,12 +31,12 @@ class KilledExportTest(absltest.TestCase):
             loaded = tf.saved_model.load(str(output / "saved_model"))
             self.assertIn("serving_default", loaded.signatures)
         subprocess.run(command, check=True, capture_output=True)
-        self.assertEmpty(list(output.glob(".exporting-*")) + list(output.glob(".replaced-*")))
+        self.assertEmpty(list(output.glob(".partial-*")) + list(output.glob(".replaced-*")))
 
     def _kill_while_writing(self, command, output, delay):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
-        while not list(output.glob(".exporting-*")) and process.poll() is None:
+        while not list(output.glob(".partial-*")) and process.poll() is None:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
         time.sleep(delay)

@@ -6,7 +6,7 @@ import pathlib
 
 from absl.testing import absltest
 
-from ipkd_tf.export import files
+from ipkd_tf import files
 
 
 class FilesTest(absltest.TestCase):
@@ -38,6 +38,22 @@ class FilesTest(absltest.TestCase):
         self.assertEqual((folder / "part").read_text(), "old")
         self.assertEqual(os.listdir(self.directory), ["folder"])
 
+    def test_an_interrupted_write_leaves_the_old_file_alone(self):
+        file = self.directory / "file.txt"
+        file.write_text("old")
+        with self.assertRaises(KeyboardInterrupt), files.replacing(file) as aside:
+            aside.write_text("half of the n")
+            raise KeyboardInterrupt
+        self.assertEqual(file.read_text(), "old")
+        self.assertEqual(os.listdir(self.directory), ["file.txt"])
+
+    def test_new_content_appears_at_the_end_of_the_block(self):
+        file = self.directory / "file.txt"
+        with files.replacing(file) as aside:
+            aside.write_text("new")
+            self.assertFalse(file.exists())
+        self.assertEqual(file.read_text(), "new")
+
     def test_an_error_leaves_nothing_where_nothing_was(self):
         with self.assertRaises(ZeroDivisionError), files.replacing(self.directory / "a") as aside:
             aside.write_text("half")
@@ -46,7 +62,7 @@ class FilesTest(absltest.TestCase):
 
     def test_what_a_killed_process_put_aside_comes_back(self):
         self._write_directory(self.directory / ".replaced-folder", "old")
-        self._write_directory(self.directory / ".exporting-folder", "half")
+        self._write_directory(self.directory / ".partial-folder", "half")
         with self.assertRaises(ZeroDivisionError), files.replacing(self.directory / "folder"):
             raise ZeroDivisionError
         self.assertEqual((self.directory / "folder" / "part").read_text(), "old")

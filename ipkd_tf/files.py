@@ -6,28 +6,55 @@ import os
 import pathlib
 import shutil
 
+ASIDE = ".partial-"
+
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yields a path beside `path` to write a file or directory to.
+    """Yields a path beside `path` to write a file or a directory to.
 
-    It takes the place of `path`, and of what was there, only when the block ends without error.
+    It takes the place of `path`, and of what was there, only when the block ends without error;
+    then it survives a power failure, too.
+
+    Example:
+        >>> with replacing("result.json") as aside:
+        ...     aside.write_text("{}")
     """
     path = pathlib.Path(path)
     # The ending stays: some writers and readers choose the format by it.
-    aside = path.with_name(f".exporting-{path.name}")
+    aside = path.with_name(f"{ASIDE}{path.name}")
     replaced = path.with_name(f".replaced-{path.name}")
     remove(aside)
     _settle(path, replaced)
     try:
         yield aside
+        for written in [aside, *aside.rglob("*")]:
+            _synchronize(written)
         # A directory cannot be renamed over another that has content.
         if path.is_dir():
             os.replace(path, replaced)
         os.replace(aside, path)
+        _synchronize(path.parent)
     finally:
         remove(aside)
         _settle(path, replaced)
+
+
+def _synchronize(path):
+    """Waits until a file, or the list of a directory's files, is on the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():  # Not every file system, nor Windows, opens one.
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if path.is_file():
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _settle(path, replaced):
