@@ -16,6 +16,7 @@ from absl.testing import parameterized
 
 from ipkd_tf import benchmarking
 from ipkd_tf.benchmarking import cases, fresh, growth, peer, tables, timing, workload
+from ipkd_tf.export import optional
 from ipkd_tf.tools import benchmark
 
 TINY = "tests.models.two_exits:TwoExits"
@@ -98,6 +99,15 @@ class CasesTest(tf.test.TestCase):
         timed = [(row["submodel"], row["batch_size"]) for row in rows]
         self.assertEqual(timed, [("early", 1), ("early", 4), ("late", 1), ("late", 4)])
         self.assertTrue(all(row["ms"] > 0 for row in rows))
+
+    def test_export_times_the_files_of_the_smallest_and_the_largest(self):
+        with mock.patch.object(optional, "is_there", side_effect=lambda name: name != "onnx"):
+            rows = benchmarking.run(SETTINGS, ["export"])["rows"]["export"]
+        self.assertEqual([row["submodel"] for row in rows], ["early"] * 2 + ["late"] * 2)
+        self.assertEqual([row["format"] for row in rows], ["saved_model", "litert"] * 2)
+        for row in rows:
+            self.assertBetween(row["ms"], 1e-3, 1e3)
+            self.assertAlmostEqual(row["ms"] * row["images_per_s"], 1e3)
 
     def test_pipeline_counts_images_of_the_samples_alone(self):
         with (

@@ -5,7 +5,7 @@ import os
 import platform
 
 from ipkd_tf import environment
-from ipkd_tf.benchmarking import cases, early_exit, fresh, growth, peer
+from ipkd_tf.benchmarking import cases, early_exit, exported, fresh, growth, peer
 from ipkd_tf.benchmarking.settings import Settings
 
 __all__ = ["CASES", "Settings", "machine", "run"]
@@ -18,6 +18,7 @@ CASES = {
     "training": cases.training,
     "forward": cases.forward,
     "adaptive": early_exit.measure,
+    "export": exported.measure,
     "pipeline": cases.pipeline,
 }
 

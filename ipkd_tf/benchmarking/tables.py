@@ -23,6 +23,7 @@ CASES = {
         ("images_per_s", "multiply_adds_share", "time_share", "saving_arrived"),
         "images_per_s",
     ),
+    "export": Case(("model", "submodel", "format"), ("ms", "images_per_s"), "images_per_s"),
     "start": Case(
         _STEP,
         ("import_s", "build_s", "first_step_s", "total_s", "start_mb", "peak_mb", "device_peak_mb"),
