@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from ipkd_tf import benchmarking
-from ipkd_tf.benchmarking import cases, fresh, growth, peer, tables, timing, workload
+from ipkd_tf.benchmarking import cases, exported, fresh, growth, peer, tables, timing, workload
 from ipkd_tf.export import optional
 from ipkd_tf.tools import benchmark
 
@@ -102,7 +102,7 @@ class CasesTest(tf.test.TestCase):
 
     def test_export_times_the_files_of_the_smallest_and_the_largest(self):
         with mock.patch.object(optional, "is_there", side_effect=lambda name: name != "onnx"):
-            rows = benchmarking.run(SETTINGS, ["export"])["rows"]["export"]
+            rows = exported.measure(SETTINGS)
         self.assertEqual([row["submodel"] for row in rows], ["early"] * 2 + ["late"] * 2)
         self.assertEqual([row["format"] for row in rows], ["saved_model", "litert"] * 2)
         for row in rows:
