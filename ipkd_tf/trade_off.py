@@ -9,7 +9,7 @@ import tempfile
 import numpy as np
 
 from ipkd_tf import budget as budgets
-from ipkd_tf import export, files
+from ipkd_tf import drawing, export
 from ipkd_tf.export import latency
 
 CALIBRATION_IMAGES = 512
@@ -186,17 +186,12 @@ def table(rows):
 
 def draw(rows, title, path):
     """Writes a figure: accuracy over file size and over latency, one line for each format."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 4.5), layout="constrained")
-    figure.suptitle(title)
-    size, time = figure.subplots(1, 2, sharey=True)
+    figure, (size, time) = drawing.figure(2, title, sharey=True)
     formats = list(dict.fromkeys(row["format"] for row in rows))
     for number, format in enumerate(formats):
         of_format = [row for row in rows if row["format"] == format]
         accuracy = [100 * row["accuracy"] for row in of_format]
-        style = {"marker": "osD^vP*"[number % 7], "linestyle": ("-", "--", "-.", ":")[number % 4]}
-        style |= {"color": f"{0.15 * (number % 5)}", "label": format, "markersize": 5}
+        style = {**drawing.style(number, len(formats)), "label": format}
         size.plot([row["bytes"] / 1e6 for row in of_format], accuracy, **style)
         time.plot([row["milliseconds"] for row in of_format], accuracy, **style)
     _name_points(size, [row for row in rows if row["format"] == formats[0]])
@@ -204,11 +199,9 @@ def draw(rows, title, path):
     time.set(xlabel="latency, median per call (ms)", xscale="log")
     time.xaxis.set_major_formatter("{x:g}")
     for axes in (size, time):
-        axes.grid(color="0.9")
         axes.margins(x=0.1, y=0.2)
     time.legend(fontsize="small")
-    with files.replacing(path) as aside:
-        figure.savefig(aside, dpi=150)
+    drawing.save(figure, path)
 
 
 def _name_points(axes, rows):

@@ -24,7 +24,7 @@ class Study:
             temperature, ece_before and ece_after scaling (test).
         costs: `simulation.Costs`.
         held_out, test: `simulation.Answers`.
-        choices: Lists of `thresholds.Fitted` by method: `geometric`, `direct`.
+        choices: Lists of `thresholds.Fitted` by method: `single`, `geometric`, `direct`.
     """
 
     names: tuple
@@ -64,10 +64,9 @@ class Study:
         return [*np.concatenate(between), stops[-1]]
 
     def _rows(self, budget):
-        single = thresholds.single(self.held_out, self.costs)
         rows = [
             {"method": method, "budget": float(budget), **self._tested(choices, budget)}
-            for method, choices in {"single": single, **self.choices}.items()
+            for method, choices in self.choices.items()
         ]
         ideal = simulation.oracle(self.test, self.costs, budget)
         return [*rows, {"method": "oracle", "budget": float(budget), "accuracy": ideal}]
@@ -117,6 +116,7 @@ def study(network, held_out, test, measure="probability", calibrate=True, costs=
         costs,
         *answers,
         {
+            "single": thresholds.single(answers[0], costs),
             "geometric": thresholds.geometric(answers[0], costs),
             "direct": thresholds.direct(answers[0], costs),
         },
