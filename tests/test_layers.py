@@ -100,28 +100,84 @@ class BatchNormalizationTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual((again.momentum, again.epsilon, again.name), (0.8, 1e-5, "norm"))
 
 
+class Conv2DTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(
+        ({"filters": 5, "kernel_size": 1},),
+        ({"filters": 5, "kernel_size": 1, "activation": "relu", "use_bias": False},),
+        ({"filters": 5, "kernel_size": 1, "strides": 2},),
+        ({"filters": 6, "kernel_size": 1, "groups": 3},),
+        ({"filters": 5, "kernel_size": 3, "padding": "same", "strides": 2},),
+    )
+    def test_outputs_and_gradients_are_those_of_keras(self, arguments):
+        x = _images((2, 6, 6, 3))
+        plain, ours = keras.layers.Conv2D(**arguments), layers.Conv2D(**arguments)
+        expected = _outputs_and_gradients(plain, x)
+        ours.build(x.shape)
+        ours.set_weights(plain.get_weights())
+        self.assertAllClose(_outputs_and_gradients(ours, x), expected, 1e-4, 1e-4)
+
+    @parameterized.parameters((1, "MatMul"), (3, "Conv2D"))
+    def test_only_a_pointwise_one_is_a_matrix_product(self, kernel_size, product):
+        conv = layers.Conv2D(5, kernel_size)
+        graph = tf.function(conv).get_concrete_function(tf.TensorSpec((2, 6, 6, 3))).graph
+        types = [operation.type for operation in graph.get_operations()]
+        self.assertEqual([t for t in types if t in ("MatMul", "Conv2D")], [product])
+
+    def test_config_round_trip(self):
+        again = keras.layers.deserialize(keras.layers.serialize(layers.Conv2D(4, 1, name="conv")))
+        self.assertIsInstance(again, layers.Conv2D)
+        self.assertEqual((again.filters, again.kernel_size, again.name), (4, (1, 1), "conv"))
+
+
+def _outputs_and_gradients(layer, x, owner=None):
+    """A layer's outputs, and the gradients of their weighted sum: into inputs, into weights."""
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = layer(x)
+        weighted = tf.reduce_sum(outputs * _images(outputs.shape, seed=1))
+    weights = (owner or layer).trainable_variables
+    return outputs, tape.gradient(weighted, [x, *weights])
+
+
+def _placed(values, shape):
+    """Values in the leading corner of an array of zeros."""
+    placed = np.zeros(shape, "float32")
+    placed[tuple(slice(side) for side in values.shape)] = values
+    return placed
+
+
 class SlimmableLayersTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(kernel_size=[1, 3], strides=[1, 2], filters=[4, 6])
     def test_convolution_is_that_of_the_leading_slice(self, kernel_size, strides, filters):
-        x = _images((2, 6, 6, 3))
         wide = layers.SlimmableConv2D(5, 6, kernel_size, strides)
-        outputs = wide(x, filters=filters)
-        padded = keras.layers.ZeroPadding2D(kernel_size // 2)(x)
-        plain = keras.layers.Conv2D(filters, kernel_size, strides, use_bias=False)
-        plain.build(padded.shape)
-        plain.kernel.assign(wide.kernel[:, :, :3, :filters])
-        self.assertAllClose(outputs, plain(padded), 1e-4, 1e-4)
-
-    @parameterized.parameters(1, 2)
-    def test_depthwise_convolution_is_that_of_the_leading_channels(self, strides):
+        plain = keras.layers.Conv2D(filters, kernel_size, strides, "same", use_bias=False)
         x = _images((2, 6, 6, 3))
+        expected, (into_inputs, into_kernel) = _outputs_and_gradients(plain, x)
+        wide.build(None)
+        wide.kernel.assign(_placed(plain.kernel, wide.kernel.shape))
+        outputs, gradients = _outputs_and_gradients(lambda x: wide(x, filters=filters), x, wide)
+        self.assertAllClose(outputs, expected, 1e-4, 1e-4)
+        self.assertAllClose(gradients[0], into_inputs, 1e-4, 1e-4)
+        self.assertAllClose(gradients[1], _placed(into_kernel, wide.kernel.shape), 1e-4, 1e-4)
+
+    @parameterized.product(strides=[1, 2], height=[1, 2, 5, 6], width=[2, 6])
+    def test_depthwise_convolution_is_that_of_the_leading_channels(self, strides, height, width):
         wide = layers.SlimmableDepthwiseConv2D(5, 3, strides)
-        outputs = wide(x)
-        padded = keras.layers.ZeroPadding2D(1)(x)
-        plain = keras.layers.DepthwiseConv2D(3, strides, use_bias=False)
-        plain.build(padded.shape)
-        plain.kernel.assign(wide.kernel[:, :, :3])
-        self.assertAllClose(outputs, plain(padded), 1e-4, 1e-4)
+        plain = keras.layers.DepthwiseConv2D(3, strides, "same", use_bias=False)
+        x = _images((2, height, width, 3))
+        expected, (into_inputs, into_kernel) = _outputs_and_gradients(plain, x)
+        wide.build(None)
+        wide.kernel.assign(_placed(plain.kernel, wide.kernel.shape))
+        outputs, gradients = _outputs_and_gradients(wide, x)
+        self.assertAllClose(outputs, expected, 1e-4, 1e-4)
+        self.assertAllClose(gradients[0], into_inputs, 1e-4, 1e-4)
+        self.assertAllClose(gradients[1], _placed(into_kernel, wide.kernel.shape), 1e-4, 1e-4)
+
+    def test_depthwise_convolution_of_images_of_any_size(self):
+        images = keras.Input((None, None, 3))
+        model = keras.Model(images, layers.SlimmableDepthwiseConv2D(5)(images))
+        self.assertEqual(model(_images((1, 4, 7, 3))).shape, (1, 4, 7, 3))
 
     def test_dense_uses_the_leading_rows_and_all_units(self):
         dense = layers.SlimmableDense(3, 2)

@@ -108,13 +108,13 @@ class MSDNet(flexible.FlexibleNetwork):
 def _msdnet(images, layout, exits, library):
     """The graph from images to the logits of the given exits, and nothing those do not need.
 
-    Normalisation and activation are those of `library`: our `layers`, fast in training, or
-    `keras.layers`, which load everywhere.
+    Convolution, normalisation and activation are those of `library`: our `layers`, fast in
+    training, or `keras.layers`, which load everywhere.
     """
     make = _Layers(library)
     blocks = layout.block_layers()[: exits[-1] + 1]
     remaining = sum(map(len, blocks))
-    features = _stem(flexible.normalize_images(images, layout.mean, layout.std), layout, make)
+    features = _stem(flexible.prepare_images(images, layout.mean, layout.std), layout, make)
     logits = []
     for index, block in enumerate(blocks):
         for layer in block:
@@ -202,13 +202,11 @@ class _Layers:
         self.library = library
 
     def conv(self, x, name, filters, kernel_size, strides=1):
-        if strides > 1:
-            x = keras.layers.ZeroPadding2D(kernel_size // 2)(x)
-        return keras.layers.Conv2D(
+        return self.library.Conv2D(
             filters,
             kernel_size,
             strides,
-            padding="same" if strides == 1 else "valid",
+            padding="same",
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
             name=name,

@@ -63,7 +63,7 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
 
         images = keras.Input((image_size, image_size, 3), name="image")
         shared = _SharedLayers(num_classes, stem, blocks)
-        x = flexible.normalize_images(images, mean, std)
+        x = flexible.prepare_images(images, mean, std)
         outputs = [_mobilenet(x, stem, blocks, width, shared.at(width)) for width in widths]
         names = [_name(width) for width in widths]
 
@@ -79,7 +79,7 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
     def build_submodel(self, index):
         width = self.widths[index]
         images = keras.Input((self.image_size, self.image_size, 3), name="image")
-        x = flexible.normalize_images(images, self.mean, self.std)
+        x = flexible.prepare_images(images, self.mean, self.std)
         logits = _mobilenet(x, self.stem, self.blocks, width, _PlainLayers(self.num_classes))
         return keras.Model(images, logits, name=_name(width))
 
@@ -196,8 +196,9 @@ class _PlainLayers:
         )
 
     def depthwise(self, x, name, strides):
-        padded = keras.layers.ZeroPadding2D(1)(x)
-        return keras.layers.DepthwiseConv2D(3, strides, use_bias=False, name=name)(padded)
+        return keras.layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False, name=name)(
+            x
+        )
 
     def norm(self, x, name):
         return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
