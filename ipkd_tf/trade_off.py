@@ -7,6 +7,7 @@ import pathlib
 import tempfile
 
 import numpy as np
+import tabulate
 
 from ipkd_tf import budget as budgets
 from ipkd_tf import drawing, export
@@ -165,23 +166,10 @@ def describe(run, conditions):
 def table(rows):
     """The rows of `measure` as a Markdown table, its columns aligned."""
     rows = [{**row, "accuracy_percent": 100 * row["accuracy"]} for row in rows]
-    lines = [[head for head, _, _ in _COLUMNS]]
-    lines += [[form.format(row[key]) for _, key, form in _COLUMNS] for row in rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
-    rule = [
-        ("-" * width if column < 2 else "-" * (width - 1) + ":")
-        for column, width in enumerate(widths)
-    ]
-    lines.insert(1, rule)
-    return "\n".join(
-        "| "
-        + " | ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        + " |"
-        for line in lines
-    )
+    cells = [[form.format(row[key]) for _, key, form in _COLUMNS] for row in rows]
+    heads = [head for head, _, _ in _COLUMNS]
+    alignment = ["left", "left", *["right"] * (len(heads) - 2)]
+    return tabulate.tabulate(cells, heads, "pipe", colalign=alignment, disable_numparse=True)
 
 
 def draw(rows, title, path):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import io
 import json
 import subprocess
@@ -15,7 +14,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from ipkd_tf import benchmarking
-from ipkd_tf.benchmarking import cases, exported, fresh, growth, peer, tables, timing, workload
+from ipkd_tf.benchmarking import cases, exported, fresh, growth, peer, tables, workload
 from ipkd_tf.export import optional
 from ipkd_tf.tools import benchmark
 
@@ -23,37 +22,6 @@ TINY = "tests.models.two_exits:TwoExits"
 SETTINGS = benchmarking.Settings(
     models=(TINY,), batch_sizes=(4,), methods=("none", "ipkd"), image_size=8, repeats=3, steps=2
 )
-
-
-class TimingTest(tf.test.TestCase):
-    def test_cases_take_turns_and_warm_up_rounds_are_dropped(self):
-        taken = []
-
-        def sample(name):
-            taken.append(name)
-            return len(taken)
-
-        samples = {name: functools.partial(sample, name) for name in "AB"}
-        numbers = timing.interleaved(samples, repeats=2, warmup=1)
-        self.assertEqual("".join(taken), "ABABAB")
-        self.assertEqual(numbers, {"A": [3, 5], "B": [4, 6]})
-
-    def test_no_repeat_is_refused(self):
-        with self.assertRaisesRegex(ValueError, "Received: repeats=0"):
-            timing.interleaved({}, repeats=0)
-
-    def test_ratio_compares_within_a_round(self):
-        # The machine was 10 times slower in the last round; of the medians the ratio were 4 / 1.
-        self.assertEqual(timing.median_ratio([2, 4, 30], [1, 1, 10]), 3)
-
-    def test_seconds_per_call_waits_once_after_the_last_call(self):
-        events = []
-        with mock.patch.object(timing.time, "perf_counter", side_effect=[10.0, 16.0]):
-            seconds = timing.seconds_per_call(
-                lambda: events.append("call") or len(events), 3, lambda last: events.append(last)
-            )
-        self.assertEqual(events, ["call", "call", "call", 3])
-        self.assertEqual(seconds, 2.0)
 
 
 class WorkloadTest(tf.test.TestCase):

@@ -1,11 +1,9 @@
 """What the stages of a network cost: multiply-adds, or milliseconds on this machine."""
 
-import time
-
 import numpy as np
 from scipy import optimize
 
-from ipkd_tf import profiling, stages
+from ipkd_tf import profiling, stages, timing
 from ipkd_tf.adaptive.simulation import SKIP, Costs
 
 
@@ -48,13 +46,13 @@ def milliseconds(classifier, images, warmup=5, repeats=30):
         )
     image = images[never_sure[0] : never_sure[0] + 1]
     routes = [(k, skip) for k in range(count) for skip in (True, False)]
-    medians = _medians(
-        [lambda route=route: classifier(image, _thresholds(*route, count)) for route in routes],
-        warmup,
+    seconds = timing.interleaved(
+        {route: _sample(classifier, image, _thresholds(*route, count)) for route in routes},
         repeats,
+        warmup,
     )
     passed = np.array([_pieces(*route, count) for route in routes])
-    seconds, _ = optimize.nnls(passed, medians)
+    seconds, _ = optimize.nnls(passed, [np.median(seconds[route]) for route in routes])
     return Costs(1e3 * seconds[:count], 1e3 * seconds[count:])
 
 
@@ -70,13 +68,8 @@ def _pieces(exit, skip, count):
     return np.concatenate([numbers <= exit, heads]).astype(float)
 
 
-def _medians(calls, warmup, repeats):
-    """Median seconds of each call, taken in turn so that a machine that drifts is fair to all."""
-    rounds = [[_seconds(call) for call in calls] for _ in range(warmup + repeats)]
-    return np.median(rounds[warmup:], axis=0)
-
-
-def _seconds(call):
-    start = time.perf_counter()
-    call()["exit"].numpy()
-    return time.perf_counter() - start
+def _sample(classifier, image, thresholds):
+    """A function that classifies the image once and returns the seconds it took."""
+    return lambda: timing.seconds_per_call(
+        lambda: classifier(image, thresholds), 1, lambda result: result["exit"].numpy()
+    )

@@ -6,8 +6,8 @@ import time
 
 import tensorflow as tf
 
-from ipkd_tf import data, submodels
-from ipkd_tf.benchmarking import fresh, timing
+from ipkd_tf import data, submodels, timing
+from ipkd_tf.benchmarking import fresh
 from ipkd_tf.benchmarking import workload as workloads
 
 _PIPELINE_EXAMPLES = 50_000  # as CIFAR has

@@ -6,10 +6,9 @@ import statistics
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf import profiling, stages, submodels
+from ipkd_tf import profiling, stages, submodels, timing
 from ipkd_tf.adaptive import confidence, costs, inference, simulation
 from ipkd_tf.adaptive.classifier import AdaptiveClassifier
-from ipkd_tf.benchmarking import timing
 from ipkd_tf.export import folding
 
 BATCH_SIZES = (1, 32, 256)

@@ -7,8 +7,7 @@ import pathlib
 import statistics
 import tempfile
 
-from ipkd_tf import export, submodels
-from ipkd_tf.benchmarking import timing
+from ipkd_tf import export, submodels, timing
 from ipkd_tf.export import optional
 
 

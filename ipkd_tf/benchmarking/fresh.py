@@ -17,8 +17,7 @@ import time
 
 import tensorflow as tf
 
-from ipkd_tf import profiling
-from ipkd_tf.benchmarking import timing
+from ipkd_tf import profiling, timing
 from ipkd_tf.benchmarking import workload as workloads
 
 

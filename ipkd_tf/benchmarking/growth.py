@@ -6,8 +6,8 @@ import typing
 
 import numpy as np
 
-from ipkd_tf import files
-from ipkd_tf.benchmarking import cases, fresh, timing
+from ipkd_tf import files, timing
+from ipkd_tf.benchmarking import cases, fresh
 
 _BOTH = ("msdnet", "slimmable_mobilenet_v1")
 _MODEL_OF = {"exits": _BOTH[:1], "widths": _BOTH[1:]}

@@ -4,7 +4,8 @@ import functools
 import shlex
 import statistics
 
-from ipkd_tf.benchmarking import fresh, timing
+from ipkd_tf import timing
+from ipkd_tf.benchmarking import fresh
 
 
 def measure(settings, ours=fresh.run):

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf import profiling
+from ipkd_tf import profiling, timing
 from ipkd_tf.adaptive import costs, report, simulation, study
 from tests.adaptive import small
 
@@ -43,7 +43,7 @@ class CostsTest(tf.test.TestCase, parameterized.TestCase):
         classifier = FakeClassifier()
         # The first image is entirely sure and would leave at once.
         images = np.array([1.0, 0.5])[:, None, None, None]
-        with mock.patch.object(costs.time, "perf_counter", lambda: classifier.now):
+        with mock.patch.object(timing.time, "perf_counter", lambda: classifier.now):
             found = costs.milliseconds(classifier, images, warmup=1, repeats=9)
         for limits in ([1.0, 1.0], [2.0, 1.0], [1.0, 2.0], [2.0, 2.0]):
             self.assertAllClose(found.leaving(limits), classifier.spent.leaving(limits))
