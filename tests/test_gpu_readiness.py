@@ -81,6 +81,12 @@ class HalfPrecisionTest(tf.test.TestCase, parameterized.TestCase):
             kinds += ["DepthwiseConv2dNative", "DepthwiseConv2dNativeBackprop"]
         for kind in kinds:
             self.assertEqual(dtypes(operations, kind), {HALF[precision]}, kind)
+        pointwise = [
+            operation
+            for operation in operations
+            if "bottleneck" in operation.name or "pointwise" in operation.name
+        ]
+        self.assertEqual(dtypes(pointwise, "MatMul"), {HALF[precision]})
         self.assertEqual(dtypes(operations, "SparseSoftmaxCrossEntropy"), {"float32"})
         self.assertEqual(dtypes(operations, "Expm1", "Log1p"), {"float32"})  # the soft loss
 

@@ -6,7 +6,7 @@ import typing
 
 import numpy as np
 
-from ipkd_tf import files, timing
+from ipkd_tf import drawing, timing
 from ipkd_tf.benchmarking import cases, fresh
 
 _BOTH = ("msdnet", "slimmable_mobilenet_v1")
@@ -106,8 +106,7 @@ def _slope(curve, name):
 
 def draw(rows, path):
     """Writes the figure of the curves as a PNG."""
-    with files.replacing(path) as aside:
-        figure(rows).savefig(aside, dpi=150, format="png")
+    drawing.save(figure(rows), path)
 
 
 def figure(rows):
@@ -132,14 +131,11 @@ def figure(rows):
 
 
 def _plot(panel, model, curve, name):
-    number = _BOTH.index(model)
     panel.plot(
         [row["value"] for row in curve],
         [row[name] for row in curve],
-        marker="os"[number],
-        linestyle=("-", "--")[number],
-        color=("black", "tab:blue")[number],
         label=f"{model}, power {_slope(curve, name):.2f}",
+        **drawing.style(_BOTH.index(model), len(_BOTH)),
     )
 
 

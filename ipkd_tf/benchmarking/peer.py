@@ -36,7 +36,7 @@ def _row(settings, workload, run):
         "ours": functools.partial(run, workload, settings.steps, threads=settings.threads),
         "peer": functools.partial(_theirs, words),
     }
-    results = timing.interleaved(samples, settings.repeats, warmup=0)
+    results = timing.interleaved(samples, settings.process_repeats, warmup=0)
     ours, theirs = ([one["images_per_s"] for one in results[side]] for side in samples)
     return {
         "model": workload.model,

@@ -19,7 +19,8 @@ class Settings:
         steps: steps, or calls, that make one sample.
         precision, jit_compile, steps_per_execution: see `Workload`.
         intra_op_threads, inter_op_threads: TensorFlow's threads; 0 leaves the choice to it.
-        process_repeats: rounds where each sample takes a process of its own: starts and growth.
+        process_repeats: rounds where each sample takes a process of its own: starts, growth
+            and peers.
         quick: fewer points on the growth curves.
         peer: command that prints one JSON line with `images_per_s`, see `peer.measure`.
         peer_models: the peer's names of models, where they differ from ours.

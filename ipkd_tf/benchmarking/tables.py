@@ -4,6 +4,8 @@ import dataclasses
 import json
 import pathlib
 
+import tabulate
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -81,15 +83,11 @@ def _table(case, rows):
         [*(str(row[key]) for key in case.keys), *(_number(row.get(name)) for name in shown)]
         for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     words = sum(isinstance(rows[0][key], str) for key in case.keys)
-    return [
-        "  ".join(
-            cell.ljust(width) if place < words else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in [heads, *cells]
-    ]
+    alignment = ["left"] * words + ["right"] * (len(heads) - words)
+    return tabulate.tabulate(
+        cells, heads, "plain", colalign=alignment, disable_numparse=True
+    ).splitlines()
 
 
 def _number(value):

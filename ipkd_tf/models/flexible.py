@@ -108,6 +108,24 @@ class FlexibleNetwork(keras.Model):
         return self._anytime
 
 
+class TurnedNetwork(FlexibleNetwork):
+    """A flexible network that computes on turned images, see `prepare_images`, and saves so.
+
+    A family defines `arguments()`, a dict of its constructor's arguments without the name.
+    """
+
+    def get_config(self):
+        return {**self.arguments(), "name": self.name, "images": "turned"}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        if config.pop("images", None) != "turned":
+            # Its kernels would load, but compute something else.
+            raise ValueError("saved before networks computed on turned images; train it again")
+        return cls(**config)
+
+
 def _copy_leading_slices(source, target):
     for wide, narrow in zip(source.weights, target.weights, strict=True):
         narrow.assign(wide.numpy()[tuple(slice(side) for side in narrow.shape)])

@@ -10,7 +10,7 @@ from ipkd_tf.models.msdnet_layout import Layout
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
-class MSDNet(flexible.FlexibleNetwork):
+class MSDNet(flexible.TurnedNetwork):
     """Multi-scale DenseNet with early exits, the variant for small images.
 
     Every layer sees all earlier features of its scale and of the next finer one. Exits read the
@@ -101,8 +101,8 @@ class MSDNet(flexible.FlexibleNetwork):
         (logits,) = _msdnet(images, self.layout, [index], keras.layers)
         return keras.Model(images, logits, name=self.submodel_names[index])
 
-    def get_config(self):
-        return {**dataclasses.asdict(self.layout), "name": self.name}
+    def arguments(self):
+        return dataclasses.asdict(self.layout)
 
 
 def _msdnet(images, layout, exits, library):

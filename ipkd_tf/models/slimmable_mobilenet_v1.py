@@ -13,7 +13,7 @@ BLOCKS = (
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
-class SlimmableMobileNetV1(flexible.FlexibleNetwork):
+class SlimmableMobileNetV1(flexible.TurnedNetwork):
     """MobileNet-V1 that runs at any of several widths.
 
     At width w each layer uses the leading slice of the shared kernel. Batch normalisation (scale,
@@ -89,7 +89,7 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
             f"{_name(self.widths[index])}_{layer.name}" if private else layer.name
         )
 
-    def get_config(self):
+    def arguments(self):
         return {
             "num_classes": self.num_classes,
             "image_size": self.image_size,
@@ -98,7 +98,6 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
             "widths": self.widths,
             "stem": self.stem,
             "blocks": self.blocks,
-            "name": self.name,
         }
 
 
@@ -191,14 +190,12 @@ class _PlainLayers:
         self.num_classes = num_classes
 
     def conv(self, x, name, filters, kernel_size):
-        return keras.layers.Conv2D(filters, kernel_size, padding="same", use_bias=False, name=name)(
-            x
-        )
+        layer = keras.layers.Conv2D(filters, kernel_size, padding="same", use_bias=False, name=name)
+        return layer(x)
 
     def depthwise(self, x, name, strides):
-        return keras.layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False, name=name)(
-            x
-        )
+        layer = keras.layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False, name=name)
+        return layer(x)
 
     def norm(self, x, name):
         return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)

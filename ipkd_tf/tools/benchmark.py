@@ -18,7 +18,7 @@ from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
 _DEFAULTS = benchmarking.Settings()
-_FIRST_CASES = ["start", "training", "forward", "pipeline"]
+_FIRST_CASES = ["start", "training", "forward", "export", "pipeline"]
 
 
 def define_flags():
@@ -50,7 +50,9 @@ def define_flags():
     flags.DEFINE_integer("intra_op_threads", 0, "Within an operation; 0: TensorFlow's choice.")
     flags.DEFINE_integer("inter_op_threads", 0, "Operations at a time; 0: TensorFlow's choice.")
     flags.DEFINE_integer(
-        "process_repeats", 1, "Rounds where each sample is a process of its own: start, growth."
+        "process_repeats",
+        1,
+        "Rounds where each sample is a process of its own: start, growth, peer.",
     )
     flags.DEFINE_boolean("quick", False, "Two values of each quantity in the growth curves.")
     flags.DEFINE_string(

@@ -1,5 +1,6 @@
 """Networks by name, and weight names that the next version must still know."""
 
+import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -80,3 +81,42 @@ class WeightNamesTest(tf.test.TestCase):
                 ],
             ],
         )
+
+
+# Of one network of each family, its weights given: the first image's logits.
+GOLDEN = {
+    "msdnet_small": [[-0.8379, -0.0979, 0.7194], [0.8221, -0.5612, -0.1287]],
+    "slimmable_mobilenet_v1_small": [
+        [-0.0333, 0.1507, 0.0186],
+        [0.1232, 0.1835, -0.319],
+        [-0.3603, 0.3366, 0.1618],
+        [0.8556, 0.5419, 0.6045],
+    ],
+}
+
+
+def filled(preset):
+    """The logits of a network whose weights and images are always the same."""
+    arguments = {"msdnet_small": {"blocks": 2}, "slimmable_mobilenet_v1_small": {}}[preset]
+    network = models.build(preset, num_classes=3, image_size=16, **arguments)
+    generator = np.random.RandomState(0)  # its numbers stay the same in every version of numpy
+    for weight in sorted(network.weights, key=lambda weight: weight.path):
+        values = generator.normal(size=weight.shape)
+        if weight.path.endswith(("gamma", "variance")):
+            values = np.exp(0.2 * values)
+        elif weight.path.endswith("depthwise_kernel"):
+            values *= (2 / 9) ** 0.5
+        elif values.ndim > 1:
+            values *= (2 / np.prod(values.shape[:-1])) ** 0.5
+        else:
+            values *= 0.1
+        weight.assign(values)
+    images = generator.randint(0, 256, (2, 16, 16, 3)).astype("uint8")
+    return network(images, training=False)
+
+
+class FunctionTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(*GOLDEN)
+    def test_the_same_weights_mean_the_same_function_in_the_next_version(self, preset):
+        for logits, expected in zip(filled(preset), GOLDEN[preset], strict=True):
+            self.assertAllClose(logits[0], expected, rtol=2e-3, atol=2e-3)

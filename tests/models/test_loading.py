@@ -44,6 +44,18 @@ class LoadTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "whole .keras file"):
             models.load(self.path)
 
+    @parameterized.parameters("msdnet_small", "slimmable_mobilenet_v1_small")
+    def test_a_file_from_before_images_were_turned_is_refused(self, preset):
+        models.build(preset, image_size=8).save(self.path)
+        with zipfile.ZipFile(self.path) as whole:
+            parts = {name: whole.read(name) for name in whole.namelist()}
+        parts["config.json"] = parts["config.json"].replace(b', "images": "turned"', b"")
+        with zipfile.ZipFile(self.path, "w") as before:
+            for name, content in parts.items():
+                before.writestr(name, content)
+        with self.assertRaisesRegex(ValueError, "saved before .* turned images; train it again"):
+            models.load(self.path)
+
     def test_a_missing_file_is_named(self):
         with self.assertRaisesRegex(ValueError, "found none. Received: path='/no/such.keras'"):
             models.load("/no/such.keras")
