@@ -2,10 +2,11 @@
 
 import math
 import os
-import time
 
 import numpy as np
 import tensorflow as tf
+
+from ipkd_tf import timing
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
@@ -70,13 +71,8 @@ def latency(model, batch_size=1, warmup=10, repeats=100):
     _check_at_least(0, warmup=warmup)
     infer = _inference(model, batch_size)
     images = [_random_bytes(spec) for spec in infer.structured_input_signature[0]]
-    seconds = [_timed_call(infer, images) for _ in range(warmup + repeats)][warmup:]
-    return {
-        "median_ms": 1e3 * float(np.median(seconds)),
-        "p95_ms": 1e3 * float(np.percentile(seconds, 95)),
-        "batch_size": batch_size,
-        "threads": _threads(),
-    }
+    figures = timing.latency(lambda: infer(*images), warmup, repeats, _on_host)
+    return {**figures, "batch_size": batch_size, "threads": _threads()}
 
 
 def _inference(model, batch_size):
@@ -144,11 +140,9 @@ def _random_bytes(spec):
     return tf.constant(values.astype(spec.dtype.as_numpy_dtype))
 
 
-def _timed_call(infer, inputs):
-    start = time.perf_counter()
+def _on_host(outputs):
     # Copying the result waits for it; a GPU returns from the call before it has computed.
-    tf.nest.map_structure(lambda output: output.numpy(), infer(*inputs))
-    return time.perf_counter() - start
+    tf.nest.map_structure(lambda output: output.numpy(), outputs)
 
 
 def _threads():

@@ -1,7 +1,9 @@
-"""Measurements taken in turn, so that a machine that drifts treats all cases alike."""
+"""Measurements: in turn, so that a machine that drifts treats all cases alike, and of one call."""
 
 import statistics
 import time
+
+import numpy as np
 
 
 def interleaved(samples, repeats, warmup=1):
@@ -48,3 +50,12 @@ def seconds_per_call(call, calls, wait=lambda result: None):
         result = call()
     wait(result)
     return (time.perf_counter() - start) / calls
+
+
+def latency(call, warmup, repeats, wait=lambda result: None):
+    """Times single calls after some that do not count: dict of `median_ms` and `p95_ms`."""
+    seconds = [seconds_per_call(call, 1, wait) for _ in range(warmup + repeats)][warmup:]
+    return {
+        "median_ms": 1e3 * float(np.median(seconds)),
+        "p95_ms": 1e3 * float(np.percentile(seconds, 95)),
+    }

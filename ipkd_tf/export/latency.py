@@ -1,8 +1,6 @@
 """How long an exported file takes, measured with its own runtime on this machine."""
 
-import time
-
-import numpy as np
+from ipkd_tf import timing
 
 
 def measure(model, images, signature, warmup=10, repeats=100):
@@ -18,14 +16,5 @@ def measure(model, images, signature, warmup=10, repeats=100):
     Returns:
         Dict of `median_ms` and `p95_ms`, milliseconds per call, and `batch_size`.
     """
-    seconds = []
-    for _ in range(warmup + repeats):
-        start = time.perf_counter()
-        model(images, signature)
-        seconds.append(time.perf_counter() - start)
-    timed = seconds[warmup:]
-    return {
-        "median_ms": 1e3 * float(np.median(timed)),
-        "p95_ms": 1e3 * float(np.percentile(timed, 95)),
-        "batch_size": len(images),
-    }
+    figures = timing.latency(lambda: model(images, signature), warmup, repeats)
+    return {**figures, "batch_size": len(images)}
