@@ -323,6 +323,17 @@ class ToolTest(tf.test.TestCase):
         self.assertEqual(result["machine"]["inter_op_threads"], 1)
         self.assertGreater(result["rows"]["pipeline"][0]["images_per_s"], 0)
 
+    def test_batch_sizes_follow_the_models(self):
+        flags = ["--cases=pipeline", "--image_size=8", "--repeats=1", "--steps=1"]
+        for models, sizes in (("msdnet", [64]), ("slimmable_mobilenet_v1_small,x:X", [64, 128])):
+            output = self.create_tempfile().full_path
+            command = [sys.executable, "-m", "ipkd_tf.tools.benchmark", *flags]
+            command += [f"--models={models}", f"--output={output}"]
+            subprocess.run(command, capture_output=True, check=True)
+            with open(output) as file:
+                rows = json.load(file)["rows"]["pipeline"]
+            self.assertEqual([row["batch_size"] for row in rows], sizes)
+
     def test_errors_are_one_line_and_a_status(self):
         for argv, error in ((["benchmark", "x"], None), (["benchmark"], ValueError("bad. 1"))):
             errors = io.StringIO()

@@ -27,7 +27,7 @@ def define_flags():
     )
     flags.DEFINE_list("models", list(_DEFAULTS.models), "Networks, as --model of train_main.py.")
     flags.DEFINE_list(
-        "batch_sizes", [str(size) for size in _DEFAULTS.batch_sizes], "One for each model."
+        "batch_sizes", [], "One for each model; by default 128 for slimmable networks, else 64."
     )
     flags.DEFINE_list("methods", list(_DEFAULTS.methods), "Ratios are against none.")
     flags.DEFINE_integer("num_classes", _DEFAULTS.num_classes, "Classes of the networks.")
@@ -78,7 +78,7 @@ def settings_from_flags():
     same += ("steps_per_execution", "intra_op_threads", "inter_op_threads", "process_repeats")
     return benchmarking.Settings(
         models=tuple(FLAGS.models),
-        batch_sizes=_whole_numbers(FLAGS.batch_sizes),
+        batch_sizes=_whole_numbers(FLAGS.batch_sizes) or tuple(map(_batch_size, FLAGS.models)),
         methods=tuple(FLAGS.methods),
         quick=FLAGS.quick,
         peer_models=_pairs(FLAGS.peer_models),
@@ -91,6 +91,10 @@ def _whole_numbers(texts):
         return tuple(int(text) for text in texts)
     except ValueError as error:
         raise ValueError(f"Expected whole numbers. Received: batch_sizes={texts}") from error
+
+
+def _batch_size(model):
+    return 128 if model.startswith("slimmable") else 64
 
 
 def _pairs(texts):
