@@ -9,29 +9,14 @@ an interrupted run stopped.
 
 import argparse
 import dataclasses
-import importlib.util
 import os
 import pathlib
 import sys
 
 from absl import app, flags, logging
 
+from ipkd_tf.training.experiment import Experiment
 
-def import_experiment():
-    """Imports ipkd_tf.experiment alone, so that --help and a wrong flag are answered at once.
-
-    An ordinary import begins with the whole package, and so with TensorFlow's seconds.
-    """
-    name = "ipkd_tf.experiment"
-    if name not in sys.modules:
-        (package,) = importlib.util.find_spec("ipkd_tf").submodule_search_locations
-        spec = importlib.util.spec_from_file_location(name, f"{package}/experiment.py")
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-Experiment = import_experiment().Experiment
 FLAGS = flags.FLAGS
 _DEFINE = {
     bool: flags.DEFINE_boolean,
@@ -68,12 +53,12 @@ def train(experiment):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if FLAGS.verbosity <= 0:
         logging.set_verbosity(logging.WARNING)
-    from ipkd_tf import termination, training
+    from ipkd_tf.training import loop, sigterm
 
     try:
-        training.run(experiment)
-    except termination.Terminated:
-        print(termination.MESSAGE)
+        loop.run(experiment)
+    except sigterm.Terminated:
+        print(sigterm.MESSAGE)
 
 
 def main(argv):

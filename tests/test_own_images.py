@@ -8,9 +8,9 @@ import numpy as np
 from absl.testing import absltest
 from PIL import Image
 
-from ipkd_tf import training
-from ipkd_tf.experiment import Experiment
 from ipkd_tf.tools import classify, export
+from ipkd_tf.training import loop
+from ipkd_tf.training.experiment import Experiment
 from tests.tools.test_programs import run_program
 
 COLORS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (220, 30, 20)}
@@ -39,7 +39,7 @@ class OwnImagesTest(absltest.TestCase):
             **settings,
         )
         with contextlib.redirect_stdout(io.StringIO()):
-            training.run(experiment)
+            loop.run(experiment)
         return self.root / "runs" / name
 
     def test_train_fine_tune_export_classify(self):

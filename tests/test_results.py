@@ -4,7 +4,7 @@ import pathlib
 
 from absl.testing import absltest
 
-from ipkd_tf import reporting
+from ipkd_tf import reports
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "runs" / "results.csv"
@@ -24,11 +24,11 @@ class ResultsTest(absltest.TestCase):
 
     def test_tables_in_documents_are_the_results(self):
         for path, text in marked_documents().items():
-            rows = reporting.read_csv(RESULTS)
-            comparisons = reporting.compare(reporting.told_apart(rows[rows["which"] == "best"]))
+            rows = reports.read_csv(RESULTS)
+            comparisons = reports.compare(reports.told_apart(rows[rows["which"] == "best"]))
             with self.subTest(path.name):
                 command = COMMAND.format(path.relative_to(ROOT))
-                self.assertEqual(text, reporting.fill(text, comparisons), f"run {command}")
+                self.assertEqual(text, reports.fill(text, comparisons), f"run {command}")
 
 
 if __name__ == "__main__":

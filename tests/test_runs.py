@@ -7,9 +7,10 @@ import re
 
 from absl.testing import absltest, parameterized
 
-from ipkd_tf import models, teachers
-from ipkd_tf.experiment import METHODS
-from ipkd_tf.reporting import paper
+from ipkd_tf import models
+from ipkd_tf.distillation import teachers
+from ipkd_tf.reports import paper
+from ipkd_tf.training.experiment import METHODS
 from tests import test_train_main
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -13,9 +13,9 @@ from unittest import mock
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from ipkd_tf import training
-from ipkd_tf.experiment import Experiment
-from ipkd_tf.termination import Terminated
+from ipkd_tf.training import loop
+from ipkd_tf.training.experiment import Experiment
+from ipkd_tf.training.sigterm import Terminated
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -39,7 +39,7 @@ class MainTestCase(parameterized.TestCase):
         with (
             flagsaver.flagsaver(),
             mock.patch.object(sys, "argv", argv),
-            mock.patch.object(training, "run", side_effect=run) as run,
+            mock.patch.object(loop, "run", side_effect=run) as run,
             contextlib.redirect_stderr(errors),
         ):
             status = train_main.main(flags.FLAGS(argv))
@@ -71,7 +71,7 @@ class MainTest(MainTestCase):
         self.assertEqual(experiment.output_dir, "runs/other/seed0")
 
     def test_flags_txt_runs_the_same_again(self):
-        from ipkd_tf import workdir
+        from ipkd_tf.training import workdir
 
         directory = self.create_tempdir().full_path
         experiment = Experiment(

@@ -2,8 +2,6 @@
 
 import keras
 
-from ipkd_tf import anytime
-
 
 class FlexibleNetwork(keras.Model):
     """A functional model whose outputs are the logits of its sub-models, smallest first.
@@ -61,51 +59,6 @@ class FlexibleNetwork(keras.Model):
             if layer.weights:
                 _copy_leading_slices(self.weight_source(index, layer), layer)
         return model
-
-    def anytime(self, images):
-        """Yields each sub-model's logits `[batch, classes]` as soon as they are ready.
-
-        Each continues from the features of those before it; what is not asked for is not computed,
-        so a caller whose time is up takes the last ones it got.
-
-        Args:
-            images: uint8 or float `[batch, height, width, 3]` in 0..255, at least one.
-
-        Example:
-            >>> for logits in network.anytime(images):
-            ...     if time_is_up():
-            ...         break
-        """
-        return self._stages_in_turn().logits(images)
-
-    def predict(self, x, *args, deadline_ms=None, **kwargs):
-        """Predicts as `keras.Model.predict` does, or in one batch until a deadline.
-
-        Args:
-            x, *args, **kwargs: As for `keras.Model.predict`; with a deadline only x, images
-                `[batch, height, width, 3]`.
-            deadline_ms: Milliseconds from the call to the answer; see `anytime.Anytime.within`.
-
-        Returns:
-            A list of the logits of all sub-models; with a deadline an `anytime.InTime`: the last
-            logits ready in time, and the name of their sub-model.
-
-        Example:
-            >>> logits, submodel = network.predict(images, deadline_ms=5)
-        """
-        if deadline_ms is None:
-            return super().predict(x, *args, **kwargs)
-        if args or kwargs:
-            raise ValueError(
-                "Expected images and a deadline alone. "
-                f"Received: deadline_ms={deadline_ms}, {args=}, {kwargs=}"
-            )
-        return self._stages_in_turn().within(x, deadline_ms)
-
-    def _stages_in_turn(self):
-        if not hasattr(self, "_anytime"):
-            self._anytime = anytime.Anytime(self)
-        return self._anytime
 
 
 class TurnedNetwork(FlexibleNetwork):

@@ -4,8 +4,7 @@ import dataclasses
 
 import keras
 
-from ipkd_tf import layers
-from ipkd_tf.models import flexible
+from ipkd_tf.models import flexible, layers
 from ipkd_tf.models.msdnet_layout import Layout
 
 

@@ -2,8 +2,7 @@
 
 import keras
 
-from ipkd_tf import layers
-from ipkd_tf.models import flexible
+from ipkd_tf.models import flexible, layers
 
 BLOCKS = (
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)),

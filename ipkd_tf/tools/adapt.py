@@ -14,10 +14,13 @@ import sys
 import numpy as np
 from absl import app, flags
 
-from ipkd_tf import budget as budgets
-from ipkd_tf import data, environment, finished_run, workdir
-from ipkd_tf.adaptive import confidence, costs, policy, report, simulation, study
+from ipkd_tf import data
+from ipkd_tf.deployment import budget as budgets
+from ipkd_tf.deployment.early_exit import confidence, costs, policy, simulation, study
+from ipkd_tf.output import files
+from ipkd_tf.reports import early_exit
 from ipkd_tf.tools import command
+from ipkd_tf.training import environment, finished_run
 
 FLAGS = flags.FLAGS
 _TIMED_IMAGES = 300
@@ -70,16 +73,16 @@ def adapt():
     fitted = made.within(budget.limit) if budget else None
     rows = made.curve()
     quantity = budget.quantity if budget else "multiply_adds"
-    print(report.text(made, rows, quantity))
+    print(early_exit.text(made, rows, quantity))
     directory = pathlib.Path(FLAGS.output or pathlib.Path(FLAGS.run, "adapt"))
     directory.mkdir(parents=True, exist_ok=True)
     document = _document(run, made, rows, quantity, len(held_out[1]))
     title = f"{run.result['name']}, seed {run.result['seed']}"
-    report.draw(made, rows, quantity, title, directory / "adapt.png")
-    workdir.write_text(directory / "adapt.csv", report.frame(made, rows).to_csv(index=False))
+    early_exit.draw(made, rows, quantity, title, directory / "adapt.png")
+    files.write_text(directory / "adapt.csv", early_exit.frame(made, rows).to_csv(index=False))
     if fitted:
         document["exported"] = _export(run, made, fitted, budget, directory)
-    workdir.write_json(directory / "adapt.json", document)
+    files.write_json(directory / "adapt.json", document)
     print(f"{directory}: {', '.join(sorted(path.name for path in directory.iterdir()))}")
 
 

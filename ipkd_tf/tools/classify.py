@@ -9,8 +9,8 @@ import sys
 
 from absl import app, flags
 
-from ipkd_tf import classification, export
-from ipkd_tf.tools import command
+from ipkd_tf.deployment import export
+from ipkd_tf.tools import classification, command
 
 FLAGS = flags.FLAGS
 

@@ -6,8 +6,9 @@ python -m ipkd_tf.tools.evaluate --run=runs/quickstart/seed0 --epoch=last --imag
 
 from absl import app, flags
 
-from ipkd_tf import data, evaluation, finished_run, report
+from ipkd_tf import data
 from ipkd_tf.tools import command
+from ipkd_tf.training import evaluation, finished_run, summary
 
 FLAGS = flags.FLAGS
 
@@ -27,7 +28,7 @@ def evaluate():
     dataset = data.evaluation(images, labels, FLAGS.batch_size)
     where = f"{len(labels)} {FLAGS.images} images"
     title = f"{run.result['name']}, {FLAGS.epoch} epoch: scores on {where}"
-    print(report.score_table(title, evaluation.evaluate(run.network, dataset)))
+    print(summary.score_table(title, evaluation.evaluate(run.network, dataset)))
 
 
 def main(argv):

@@ -13,8 +13,9 @@ import pathlib
 
 from absl import app, flags
 
-from ipkd_tf import export, finished_run, trade_off
+from ipkd_tf.deployment import export, trade_off
 from ipkd_tf.tools import command
+from ipkd_tf.training import finished_run
 
 FLAGS = flags.FLAGS
 

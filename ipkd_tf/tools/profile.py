@@ -10,8 +10,10 @@ import pathlib
 
 from absl import app, flags
 
-from ipkd_tf import environment, export, finished_run, trade_off, workdir
+from ipkd_tf.deployment import export, trade_off
+from ipkd_tf.output import files
 from ipkd_tf.tools import command
+from ipkd_tf.training import environment, finished_run
 
 FLAGS = flags.FLAGS
 
@@ -37,7 +39,7 @@ def profile():
     print(title)
     directory = pathlib.Path(FLAGS.output or FLAGS.run)
     measured = {"conditions": title, "environment": environment.describe(), "rows": rows}
-    workdir.write_json(directory / "trade_off.json", measured)
+    files.write_json(directory / "trade_off.json", measured)
     trade_off.draw(rows, title, directory / "trade_off.png")
 
 

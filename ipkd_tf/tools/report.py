@@ -17,8 +17,10 @@ import sys
 
 from absl import app, flags
 
-from ipkd_tf import finished_run, reporting, workdir
+from ipkd_tf import reports
+from ipkd_tf.output import files
 from ipkd_tf.tools import command
+from ipkd_tf.training import finished_run
 
 FLAGS = flags.FLAGS
 
@@ -32,7 +34,7 @@ def define_flags(values=flags.FLAGS):
     )
     flags.DEFINE_list(
         "formats",
-        list(reporting.FORMATS),
+        list(reports.FORMATS),
         "markdown (report.md, PNG figures), csv (summary.csv), latex (report.tex, PDF figures).",
         flag_values=values,
     )
@@ -69,24 +71,24 @@ def report(paths, values, beside=None):
         beside: Paths of which the common directory gets the report, unless --output says where;
             None for `paths`.
     """
-    gathered = reporting.gather(paths)
+    gathered = reports.gather(paths)
     for path, why in gathered.left_out.items():
         print(f"report: {path} is left out, {why}", file=sys.stderr)
     if gathered.rows.empty:
         raise ValueError(f"Expected at least one finished run. Received: {' '.join(paths)}")
     rows = gathered.rows[gathered.rows["which"] == values.which]
-    comparisons = reporting.compare(reporting.told_apart(rows, values.mix), values.baseline)
+    comparisons = reports.compare(reports.told_apart(rows, values.mix), values.baseline)
     documents = {
-        path: reporting.fill(pathlib.Path(path).read_text(encoding="utf-8"), comparisons)
+        path: reports.fill(pathlib.Path(path).read_text(encoding="utf-8"), comparisons)
         for path in values.readme
     }
     output = values.output or os.path.join(_common_directory(beside or paths), "report")
-    written = reporting.write(output, comparisons, gathered.left_out, values.formats)
+    written = reports.write(output, comparisons, gathered.left_out, values.formats)
     if values.csv:
-        reporting.write_csv(gathered.rows, values.csv)
+        reports.write_csv(gathered.rows, values.csv)
     for path, text in documents.items():
-        workdir.write_text(path, text)
-    print(reporting.markdown(comparisons, figure=""))
+        files.write_text(path, text)
+    print(reports.markdown(comparisons, figure=""))
     print("Written:", *[*written, *filter(None, [values.csv]), *documents], sep="\n  ")
 
 

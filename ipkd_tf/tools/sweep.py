@@ -14,9 +14,9 @@ import sys
 
 from absl import app, flags
 
-from ipkd_tf import sweep as sweeps
-from ipkd_tf.experiment import Experiment
 from ipkd_tf.tools import command, report
+from ipkd_tf.training import sweep as sweeps
+from ipkd_tf.training.experiment import Experiment
 
 FLAGS = flags.FLAGS
 _PROGRAM = "train_main.py"

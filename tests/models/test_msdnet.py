@@ -5,21 +5,22 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf import models, profiling
+from ipkd_tf import models
+from ipkd_tf.models import cost
 
 
 class MSDNetCountsTest(tf.test.TestCase):
     def test_the_papers_network_has_the_references_counts(self):
         network = models.MSDNet(num_classes=10)
-        self.assertEqual(profiling.parameters(network), 2_986_690)
-        self.assertEqual(profiling.multiply_adds(network), 75_407_104)
+        self.assertEqual(cost.parameters(network), 2_986_690)
+        self.assertEqual(cost.multiply_adds(network), 75_407_104)
         submodels = [network.submodel(i) for i in range(7)]
         self.assertEqual(
-            [round(profiling.multiply_adds(m) / 1e6, 1) for m in submodels],
+            [round(cost.multiply_adds(m) / 1e6, 1) for m in submodels],
             [13.2, 19.7, 27.8, 33.6, 40.4, 46.3, 51.9],
         )
         self.assertEqual(
-            [round(profiling.parameters(m) / 1e6, 2) for m in submodels],
+            [round(cost.parameters(m) / 1e6, 2) for m in submodels],
             [0.42, 0.52, 0.51, 0.61, 0.72, 0.71, 0.84],
         )
 

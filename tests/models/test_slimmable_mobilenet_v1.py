@@ -5,18 +5,18 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf import models, profiling
-from ipkd_tf.models import slimmable_mobilenet_v1
+from ipkd_tf import models
+from ipkd_tf.models import cost, slimmable_mobilenet_v1
 
 
 class SlimmableMobileNetV1CountsTest(tf.test.TestCase):
     def test_the_papers_network_has_the_references_counts(self):
         network = models.SlimmableMobileNetV1(num_classes=10)
-        self.assertEqual(profiling.parameters(network), 3_250_058)
+        self.assertEqual(cost.parameters(network), 3_250_058)
         narrow, wide = network.submodel(0), network.submodel(3)
-        self.assertEqual(profiling.parameters(narrow), 215_642)
-        self.assertEqual(profiling.parameters(wide), 3_217_226)
-        self.assertEqual(profiling.multiply_adds(wide), 46_354_432)
+        self.assertEqual(cost.parameters(narrow), 215_642)
+        self.assertEqual(cost.parameters(wide), 3_217_226)
+        self.assertEqual(cost.multiply_adds(wide), 46_354_432)
 
     def test_the_convolutions_of_each_width_are_those_of_keras_mobilenet(self):
         network = models.SlimmableMobileNetV1(num_classes=10)

@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf import losses, models
+from ipkd_tf import models
+from ipkd_tf.distillation import losses
 from tests.models import straightforward
 
 NETWORKS = {

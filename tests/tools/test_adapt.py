@@ -12,11 +12,11 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from ipkd_tf import data
-from ipkd_tf.adaptive import policy, runner, simulation
+from ipkd_tf.deployment.early_exit import policy, runner, simulation
 from ipkd_tf.tools import adapt
-from tests.adaptive import small
-from tests.test_finished_run import write_run
+from tests.deployment.early_exit import small
 from tests.tools.test_programs import run_program
+from tests.training.test_finished_run import write_run
 
 
 class AdaptTest(parameterized.TestCase):

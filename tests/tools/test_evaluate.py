@@ -8,8 +8,8 @@ from absl.testing import parameterized
 
 from ipkd_tf import data
 from ipkd_tf.tools import evaluate
-from tests.test_finished_run import write_run
 from tests.tools.test_programs import run_program
+from tests.training.test_finished_run import write_run
 
 
 class EvaluateTest(parameterized.TestCase):

@@ -13,9 +13,9 @@ from absl import flags
 from absl.testing import parameterized
 from PIL import Image
 
-from ipkd_tf import export as exports
+from ipkd_tf.deployment import export as exports
 from ipkd_tf.tools import classify, export, profile
-from tests.test_finished_run import write_run
+from tests.training.test_finished_run import write_run
 
 
 def run_program(program, *arguments):

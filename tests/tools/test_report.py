@@ -7,7 +7,7 @@ import pathlib
 from absl.testing import parameterized
 
 from ipkd_tf.tools import report
-from tests.reporting.results import write_result
+from tests.reports.results import write_result
 from tests.tools.test_programs import run_program
 
 

@@ -9,7 +9,7 @@ import textwrap
 from absl.testing import parameterized
 
 from ipkd_tf.tools import sweep
-from tests.reporting.results import write_result
+from tests.reports.results import write_result
 from tests.tools.test_programs import run_program
 
 # Writes down how it was called and finishes with a prepared result.

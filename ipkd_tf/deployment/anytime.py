@@ -1,0 +1,114 @@
+"""Answers that get better with time: each sub-model's logits as soon as they are ready."""
+
+import time
+import typing
+
+import numpy as np
+import tensorflow as tf
+
+from ipkd_tf.models import stages
+
+_REHEARSALS = 9
+# Of their durations: on the safe side, but a single hiccup does not count.
+_PERCENTILE = 75
+
+
+class InTime(typing.NamedTuple):
+    """The last logits that were ready before a deadline, and the name of their sub-model."""
+
+    logits: np.ndarray
+    submodel: str
+
+
+class Anytime:
+    """The stages of a network, compiled once, run one at a time.
+
+    It follows the network's weights; what earlier stages have computed is reused.
+
+    Args:
+        network: Functional `keras.Model` of one input with one logits output per sub-model,
+            smallest first.
+        clock: Function that returns seconds.
+
+    Example:
+        >>> for logits in Anytime(network).logits(images):
+        ...     answer = logits
+        ...     if time_is_up():
+        ...         break
+    """
+
+    def __init__(self, network, clock=time.perf_counter):
+        self._stages = stages.partition(network)
+        self._run = _compiled(self._stages, network.inputs[0].shape)
+        self._clock = clock
+        self._seconds = {}  # of each stage, by the shape of the images
+
+    def logits(self, images):
+        """Yields each sub-model's logits `[batch, classes]`, as an array, when they are ready.
+
+        Nothing of a stage is computed before its logits are asked for.
+
+        Args:
+            images: uint8 or float `[batch, height, width, 3]` in 0..255, at least one.
+        """
+        tensors = {stages.IMAGE: tf.cast(images, tf.float32)}
+        for run in self._run:
+            logits, tensors = run(tensors)
+            yield logits.numpy()
+
+    def within(self, images, milliseconds):
+        """The last logits that are ready before a deadline.
+
+        A stage starts only if it should end in time, judging by a few rehearsals; those precede the
+        first call with images of a shape and are not on the clock. The first stage always runs. A
+        stage that ends late after all does not count.
+
+        Args:
+            images: As for `logits`.
+            milliseconds: From the call to the answer, above 0.
+
+        Returns:
+            `InTime`.
+
+        Raises:
+            ValueError: The deadline is not a positive number.
+        """
+        if not milliseconds > 0:
+            raise ValueError(f"Expected a number above 0. Received: milliseconds={milliseconds}")
+        expected = self._expected(images)
+        deadline = self._clock() + milliseconds / 1e3
+        answers = self.logits(images)
+        answer = InTime(next(answers), self._stages[0].name)
+        for stage, seconds in zip(self._stages[1:], expected[1:], strict=True):
+            if self._clock() + seconds > deadline:
+                break
+            logits = next(answers)
+            if self._clock() > deadline:
+                break
+            answer = InTime(logits, stage.name)
+        return answer
+
+    def _expected(self, images):
+        """Seconds of each stage for images of this shape, as they were rehearsed."""
+        shape = tuple(np.shape(images))
+        if shape not in self._seconds:
+            # The first calls trace and warm up.
+            rounds = [self._rehearse(images) for _ in range(2 + _REHEARSALS)][2:]
+            self._seconds[shape] = np.percentile(rounds, _PERCENTILE, axis=0)
+        return self._seconds[shape]
+
+    def _rehearse(self, images):
+        times = [self._clock()]
+        for _ in self.logits(images):
+            times.append(self._clock())
+        return np.diff(times)
+
+
+def _compiled(parts, image_shape):
+    """One concrete function for each stage: called faster than one that has to be looked for."""
+    specs, functions = {stages.IMAGE: tf.TensorSpec(image_shape, tf.float32, stages.IMAGE)}, []
+    for stage in parts:
+        functions.append(tf.function(stage.run).get_concrete_function(specs))
+        _, tensors = functions[-1].structured_outputs
+        specs = {name: tf.TensorSpec(one.shape, one.dtype, name) for name, one in tensors.items()}
+    return functions

@@ -1,0 +1,112 @@
+"""What an exported file computes: camera bytes to logits, probabilities and class."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ipkd_tf.models import folding
+
+OUTPUTS = ("logits", "probabilities", "class_id")
+
+
+def serving_model(submodel, fold=True):
+    """Returns a sub-model with the inputs and outputs of an exported file.
+
+    Args:
+        submodel: `keras.Model` from images `[batch, height, width, 3]` in 0..255 to logits.
+        fold: Whether batch normalisation is folded into the convolutions.
+
+    Returns:
+        A `keras.Model` of the same name from uint8 `image` `[batch, height, width, 3]` to a dict
+        of `logits` and `probabilities`, float32 `[batch, classes]`, and `class_id`, int32
+        `[batch]`.
+    """
+    submodel_logits = folding.fold_batch_normalization(submodel) if fold else submodel
+    image = keras.Input(submodel.inputs[0].shape[1:], dtype="uint8", name="image")
+    logits = submodel_logits(keras.ops.cast(image, "float32"))
+    outputs = {
+        "logits": logits,
+        "probabilities": keras.layers.Softmax(name="probabilities")(logits),
+        # As argmax; but keras.ops.argmax minds the sign of zero with operations ONNX lacks.
+        "class_id": keras.ops.top_k(logits, 1)[1][:, 0],
+    }
+    return keras.Model(image, outputs, name=submodel.name)
+
+
+def serving_models(submodels):
+    """Serving models of several sub-models, folded unless that ends the sharing of weights.
+
+    Where each sub-model has batch normalisation of its own behind a shared kernel, folding would
+    turn the one kernel into one for each sub-model.
+
+    Args:
+        submodels: List of `keras.Model`, smallest first.
+    """
+    if len(submodels) == 1:
+        return [serving_model(submodels[0])]
+    candidates = [[serving_model(model, fold) for model in submodels] for fold in (True, False)]
+    return min(candidates, key=lambda models: SharedWeights(models).bytes)
+
+
+class SharedWeights:
+    """The weights of several models, those stored once that are leading slices of one another.
+
+    Args:
+        models: `keras.Model`s, smallest first, that name their common weights alike.
+
+    Attributes:
+        variables: List of `tf.Variable`, which together hold every model's weights.
+        bytes: Their size.
+    """
+
+    def __init__(self, models):
+        self.variables = []
+        self._stored = {}  # variables by the path of the weight
+        self._places = {}  # (variable, slices) by the id of a model's weight
+        for model in reversed(models):
+            for weight in model.variables:
+                self._places[id(weight)] = self._place(weight.path, weight.numpy())
+        self.bytes = sum(variable.numpy().nbytes for variable in self.variables)
+
+    def read(self, weight):
+        """The value of a model's weight, as a tensor computed from the variables."""
+        variable, slices = self._places[id(weight)]
+        return variable[slices] if slices else variable.value()
+
+    def _place(self, path, value):
+        for variable in self._stored.setdefault(path, []):
+            slices = tuple(map(slice, value.shape))
+            if np.array_equal(variable.numpy()[slices], value):
+                return variable, slices if variable.shape != value.shape else None
+        name = path.replace("/", "_")
+        self.variables.append(tf.Variable(value, trainable=False, name=name))
+        self._stored[path].append(self.variables[-1])
+        return self.variables[-1], None
+
+
+class Endpoints(tf.Module):
+    """One function for each model, over shared weights; what a SavedModel is written from.
+
+    Args:
+        models: Serving models, smallest first.
+
+    Attributes:
+        functions: Concrete functions of `image` by model name, smallest first.
+    """
+
+    def __init__(self, models):
+        super().__init__()
+        weights = SharedWeights(models)
+        self.weights = weights.variables
+        self.functions = {model.name: _function(model, weights) for model in models}
+
+
+def _function(model, weights):
+    def infer(image):
+        trainable = [weights.read(weight) for weight in model.trainable_variables]
+        others = [weights.read(weight) for weight in model.non_trainable_variables]
+        outputs, _ = model.stateless_call(trainable, others, image, training=False)
+        return outputs
+
+    image = tf.TensorSpec(model.inputs[0].shape, tf.uint8, name="image")
+    return tf.function(infer).get_concrete_function(image)

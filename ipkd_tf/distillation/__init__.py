@@ -1,0 +1,1 @@
+"""Who teaches whom, the objective, the training step."""

@@ -1,0 +1,232 @@
+"""The objective of in-place knowledge distillation (paper, Equations 4 to 7) as pure functions.
+
+With logits a[i] of the sub-models, labels y, teacher weights W whose rows sum to r_i, distillation
+weight L and temperature T, the loss of one example is
+
+    sum_i [ (1 - L r_i) CE(y, softmax(a[i]))
+            + L T^2 sum_j W[i, j] D(softmax(a[j] / T), softmax(a[i] / T)) ]
+
+where a[j] is a constant: no gradient reaches a teacher through its teaching.
+
+At high temperatures all distributions are nearly uniform: entropies close to log(C) cancel, and
+T^2 magnifies what rounding leaves. So every distribution is held relative to the uniform one, as
+`u = log(C softmax(a / T))` and `q = exp(u)`, in which log(C) has cancelled exactly.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from ipkd_tf.distillation.teachers import from_spec
+
+DIVERGENCES = ("kl", "ce", "reverse_kl")
+
+
+def inplace_distillation_loss(
+    labels,
+    logits,
+    teachers,
+    distillation_weight,
+    temperature,
+    divergence="kl",
+    sample_weight=None,
+):
+    """Returns the objective averaged over the batch.
+
+    Args:
+        labels: `[batch]` integers or `[batch, classes]` probabilities.
+        logits: list of n tensors `[batch, classes]`, smallest sub-model first.
+        teachers: teacher weights `[n, n]`, or anything else `teachers.from_spec` reads.
+        distillation_weight: L in [0, 1], the teachers' share in the loss of a taught sub-model.
+        temperature: T > 0, which softens teachers and students alike.
+        divergence: `"kl"`, KL(teacher || student); `"ce"`, cross-entropy with the teacher as
+            target; `"reverse_kl"`, KL(student || teacher).
+        sample_weight: `[batch]` non-negative numbers; the mean is weighted by them, so weight 0
+            removes an example. If they are all 0, the loss is 0.
+
+    Returns:
+        Scalar in nats, float32 (float64 if any logits are float64).
+
+    Raises:
+        ValueError: an argument is out of range, or shapes or dtypes do not fit.
+
+    Example:
+        >>> logits = [tf.zeros([1, 2]), tf.constant([[3.0, 0.0]])]
+        >>> float(inplace_distillation_loss([0], logits, "ipkd", 0.8, 5.0))
+        1.0482...  # 0.2 * 0.6931 + 0.0486 from the label, 0.8 * 25 * 0.0431 from the teacher
+    """
+    hard, soft = per_example_losses(
+        labels, logits, teachers, distillation_weight, temperature, divergence
+    )
+    losses = hard + soft
+    if sample_weight is None:
+        return tf.reduce_mean(losses)
+    weights = tf.cast(tf.convert_to_tensor(sample_weight), losses.dtype)
+    if not weights.shape.is_compatible_with(losses.shape):
+        raise ValueError(
+            f"Sample weights must have one number per example, shape {losses.shape}. "
+            f"Received: sample_weight.shape={weights.shape}"
+        )
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * losses), tf.reduce_sum(weights))
+
+
+def per_example_losses(labels, logits, teachers, distillation_weight, temperature, divergence="kl"):
+    """Returns the two parts of the objective for each example; the loss is their sum.
+
+    Args: see `inplace_distillation_loss`.
+
+    Returns:
+        `(hard, soft)`, each `[batch]`: the labels' part sum_i (1 - L r_i) CE_i, and the
+        teachers' part L T^2 sum_ij W[i, j] D(j, i).
+
+    Raises:
+        ValueError: an argument is out of range, or shapes or dtypes do not fit.
+    """
+    check_settings(distillation_weight, temperature, divergence)
+    logits = _check_logits(logits)
+    labels = _check_labels(labels, logits[0])
+    teacher_weights = from_spec(teachers, len(logits))
+    taught = teacher_weights.any(axis=1)
+    hard = _hard_loss(labels, logits, 1.0 - distillation_weight * taught)
+    if distillation_weight == 0 or not taught.any():
+        return hard, tf.zeros_like(hard)
+    soft = _soft_loss(logits, teacher_weights, temperature, divergence)
+    return hard, distillation_weight * temperature**2 * soft
+
+
+def _hard_loss(labels, logits, weights):
+    """Returns sum_i weights[i] CE(labels, softmax(logits[i])), `[batch]`."""
+    cross_entropy = (
+        tf.nn.sparse_softmax_cross_entropy_with_logits
+        if labels.dtype.is_integer
+        else tf.nn.softmax_cross_entropy_with_logits
+    )
+    return tf.add_n(
+        [
+            weight * cross_entropy(labels=labels, logits=one)
+            for weight, one in zip(weights, logits, strict=True)
+            if weight
+        ]
+    )
+
+
+def _soft_loss(logits, teacher_weights, temperature, divergence):
+    """Returns sum_ij W[i, j] D(softmax(a[j] / T), softmax(a[i] / T)), `[batch]`."""
+    students = np.flatnonzero(teacher_weights.any(axis=1))
+    teachers = np.flatnonzero(teacher_weights.any(axis=0))
+    involved = np.union1d(students, teachers)
+    relative = _relative_log_softmax(tf.stack([logits[i] for i in involved]), temperature)
+    relative = dict(zip(involved, tf.unstack(relative), strict=True))
+    student = tf.stack([relative[i] for i in students])
+    teacher = tf.stop_gradient(tf.stack([relative[j] for j in teachers]))
+    divergences = _DIVERGENCE_OF[divergence](
+        teacher, student, _normalized(teacher_weights[np.ix_(students, teachers)])
+    )
+    return tf.reduce_sum(divergences, axis=0)
+
+
+def _relative_log_softmax(logits, temperature):
+    """Returns log(C softmax(logits / temperature)) over the last axis, of size C."""
+    # The result does not change with the maximum, so no gradient needs to flow through it.
+    maximum = tf.stop_gradient(tf.reduce_max(logits, axis=-1, keepdims=True))
+    scaled = (logits - maximum) / temperature
+    excess = tf.reduce_mean(tf.math.expm1(scaled), axis=-1, keepdims=True)
+    # log1p keeps the digits that log loses near 1. Bounded, because a gradient that is infinite
+    # in the branch not taken would still turn into NaN.
+    log_mean_exp = tf.where(
+        excess > -0.5,
+        tf.math.log1p(tf.maximum(excess, -0.5)),
+        tf.math.log(tf.reduce_mean(tf.exp(scaled), axis=-1, keepdims=True)),
+    )
+    return scaled - log_mean_exp
+
+
+def _normalized(weights):
+    """Returns rows that sum to 1 in float64; float32 thirds do not."""
+    weights = weights.astype(np.float64)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _mix(weights, values):
+    """Returns sum_j weights[i, j] values[j] for each i, in one matrix product."""
+    # In float64: TensorFloat-32 hardware would round the values to 10 bits before a float32
+    # product, and T^2 would magnify that.
+    return tf.cast(tf.tensordot(weights, tf.cast(values, tf.float64), axes=1), values.dtype)
+
+
+def _kl(teacher, student, weights):
+    likelihood = tf.exp(teacher)
+    negative_entropy = tf.reduce_mean(likelihood * teacher, axis=-1)
+    target = _mix(weights, likelihood)
+    return _mix(weights, negative_entropy) - tf.reduce_mean(target * student, axis=-1)
+
+
+def _cross_entropy(teacher, student, weights):
+    classes = tf.cast(tf.shape(student)[-1], student.dtype)
+    target = _mix(weights, tf.exp(teacher))
+    return tf.reduce_mean(target * (tf.math.log(classes) - student), axis=-1)
+
+
+def _reverse_kl(teacher, student, weights):
+    # KL(p_i || p_j) is linear in log p_j, so here the log-probabilities mix.
+    return tf.reduce_mean(tf.exp(student) * (student - _mix(weights, teacher)), axis=-1)
+
+
+# Each maps teachers' and students' u, `[teachers, batch, C]` and `[students, batch, C]`, and the
+# weights between them to the students' divergences, `[students, batch]`.
+_DIVERGENCE_OF = dict(zip(DIVERGENCES, (_kl, _cross_entropy, _reverse_kl), strict=True))
+
+
+def check_settings(distillation_weight, temperature, divergence):
+    """Raises ValueError unless L is in [0, 1], T finite and > 0, and D one of `DIVERGENCES`.
+
+    For callers that take these settings long before they have logits.
+    """
+    if not 0 <= distillation_weight <= 1:
+        raise ValueError(
+            f"The distillation weight must be in [0, 1]. "
+            f"Received: distillation_weight={distillation_weight}"
+        )
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(
+            f"The temperature must be a finite number > 0. Received: temperature={temperature}"
+        )
+    if divergence not in DIVERGENCES:
+        raise ValueError(
+            f"The divergence must be one of {', '.join(DIVERGENCES)}. "
+            f"Received: divergence={divergence!r}"
+        )
+
+
+def _check_logits(logits):
+    """Returns the logits as tensors of one dtype, wide enough to compute the loss in."""
+    logits = [tf.convert_to_tensor(one) for one in logits]
+    shapes = [one.shape for one in logits]
+    if not logits or any(
+        shape.rank not in (None, 2) or not shape.is_compatible_with(shapes[0]) for shape in shapes
+    ):
+        raise ValueError(
+            f"Logits must be a list with one tensor [batch, classes] per sub-model, all of the "
+            f"same shape. Received: shapes={shapes}"
+        )
+    wide = any(one.dtype == tf.float64 for one in logits)
+    return [tf.cast(one, tf.float64 if wide else tf.float32) for one in logits]
+
+
+def _check_labels(labels, logits):
+    """Returns int64 classes, or probabilities in the logits' dtype."""
+    labels = tf.convert_to_tensor(labels)
+    if labels.dtype.is_integer:
+        expected, dtype = logits.shape[:1], tf.int64
+    else:
+        expected, dtype = logits.shape, logits.dtype
+    if not (labels.dtype.is_integer or labels.dtype.is_floating) or not (
+        labels.shape.is_compatible_with(expected)
+    ):
+        raise ValueError(
+            f"Labels must be integers [batch] or floating-point probabilities [batch, classes], "
+            f"for logits of shape {logits.shape}. "
+            f"Received: labels.dtype={labels.dtype.name}, labels.shape={labels.shape}"
+        )
+    return tf.cast(labels, dtype)

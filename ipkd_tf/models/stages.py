@@ -1,0 +1,228 @@
+"""A multi-output network cut into stages that run one after the other, nothing computed twice."""
+
+import dataclasses
+
+import keras
+
+from ipkd_tf.models import submodels
+
+IMAGE = "image"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What is left to compute for one output of a network when the smaller ones are known.
+
+    Attributes:
+        name: Of the sub-model.
+        body: `Piece` that computes what later stages need too, or None if there is no such thing.
+        head: `Piece` that computes the logits; without it the next stage can still run.
+        keeps: Names of all tensors that later stages need, whoever computed them.
+    """
+
+    name: str
+    body: "Piece | None"
+    head: "Piece"
+    keeps: tuple
+
+    @property
+    def inputs(self):
+        """Symbolic tensors that the stage takes, by name."""
+        made = self.body.writes if self.body else ()
+        return {
+            name: tensor
+            for piece in filter(None, (self.body, self.head))
+            for name, tensor in zip(piece.reads, piece.model.inputs, strict=True)
+            if name not in made
+        }
+
+    def advance(self, tensors):
+        """Runs the body: the dict of tensors for the head and for `keep`."""
+        return {**tensors, **self.body.run(tensors)} if self.body else tensors
+
+    def answer(self, tensors):
+        """Runs the head on what `advance` returned: logits `[batch, classes]`."""
+        (logits,) = self.head.run(tensors).values()
+        return logits
+
+    def keep(self, tensors):
+        """What the next stage needs of what `advance` returned."""
+        return {name: tensors[name] for name in self.keeps}
+
+    def run(self, tensors):
+        """Computes the whole stage.
+
+        Args:
+            tensors: Dict of tensors by name: `{"image": images}` for the first stage, what the
+                stage before returned for any other.
+
+        Returns:
+            The logits `[batch, classes]`, and the dict of tensors for the next stage.
+        """
+        tensors = self.advance(tensors)
+        return self.answer(tensors), self.keep(tensors)
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A part of a network from named tensors to named tensors, `[batch, ...]` each.
+
+    Attributes:
+        model: `keras.Model` from a list to a list of tensors; it shares the network's layers.
+        reads: Names of the tensors it takes.
+        writes: Names of the tensors it gives.
+    """
+
+    model: keras.Model
+    reads: tuple
+    writes: tuple
+
+    def run(self, tensors):
+        """Takes what it reads from a dict of tensors and returns a dict of what it writes."""
+        results = self.model([tensors[name] for name in self.reads], training=False)
+        # Keras unpacks a list of one.
+        return dict(zip(self.writes, keras.tree.flatten(results), strict=True))
+
+
+def partition(network):
+    """Cuts a network into one stage for each output.
+
+    Stage k computes what output k needs and no earlier stage has computed. The stages in a row
+    compute each operation of the network at most once, and the same logits. Exits continue where
+    the one before stopped; widths share no more than the normalised image. The part of a stage
+    that only its own output needs is its head, which may be left out.
+
+    Args:
+        network: Functional `keras.Model` of one input, with one output of logits for each
+            sub-model, smallest first.
+
+    Returns:
+        Tuple of `Stage`, smallest first.
+
+    Raises:
+        ValueError: The network is not as described.
+
+    Example:
+        >>> tensors = {"image": tf.constant(images)}
+        >>> for stage in partition(network):
+        ...     logits, tensors = stage.run(tensors)
+    """
+    names = submodels.names(network)
+    if len(network.inputs) != 1:
+        raise ValueError(
+            f"Expected a network of one input, images. Received: network={network.name!r} with "
+            f"{len(network.inputs)} inputs"
+        )
+    graph = _Graph(network)
+    parts = graph.parts()
+    return tuple(_stage(graph, parts, index, name) for index, name in enumerate(names))
+
+
+def _stage(graph, parts, index, name):
+    own, later = parts[index], parts[index + 1 :]
+    outputs_later = [id(output) for output in graph.outputs[index + 1 :]]
+    keeps = graph.read([call for part in later for call in part], outputs_later)
+    shared = graph.leading_to(_made(own).intersection(keeps), own)
+    alone = [call for call in own if call not in shared]
+    logits = [id(graph.outputs[index])]
+    made = _made(shared)
+    handed = [t for t in graph.in_order({*keeps, *graph.read(alone, logits)}) if t in made]
+    return Stage(
+        name=name,
+        body=graph.piece(shared, handed, f"{name}_body") if handed else None,
+        head=graph.piece(alone, logits, f"{name}_head"),
+        keeps=graph.names(keeps),
+    )
+
+
+def _made(calls):
+    return {id(tensor) for call in calls for tensor in call.outputs}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Call:
+    operation: keras.Operation
+    args: tuple
+    kwargs: dict
+    outputs: list
+
+    @property
+    def inputs(self):
+        return _tensors((self.args, self.kwargs))
+
+    def again(self, tensors):
+        """Calls the operation on other tensors, given by the ids of those of this call."""
+
+        def replace(value):
+            return tensors[id(value)] if isinstance(value, keras.KerasTensor) else value
+
+        args, kwargs = keras.tree.map_structure(replace, (self.args, self.kwargs))
+        results = _tensors(self.operation(*args, **kwargs))
+        return dict(zip(map(id, self.outputs), results, strict=True))
+
+
+def _tensors(structure):
+    return [x for x in keras.tree.flatten(structure) if isinstance(x, keras.KerasTensor)]
+
+
+class _Graph:
+    """A network's calls of operations in a valid order, observed while it is rebuilt."""
+
+    def __init__(self, network):
+        self.calls = []
+        rebuilt = keras.models.clone_model(
+            network, clone_function=lambda layer: layer, call_function=self._observe
+        )
+        self.outputs = rebuilt.outputs
+        tensors = [rebuilt.inputs[0], *(tensor for call in self.calls for tensor in call.outputs)]
+        self._tensors = {id(tensor): tensor for tensor in tensors}
+        self._order = {id(tensor): number for number, tensor in enumerate(tensors)}
+
+    def _observe(self, operation, *args, **kwargs):
+        result = operation(*args, **kwargs)
+        self.calls.append(_Call(operation, args, kwargs, _tensors(result)))
+        return result
+
+    def parts(self):
+        """For each output, the calls it needs and no earlier output does, in order."""
+        parts, left = [], self.calls
+        for output in self.outputs:
+            parts.append(self.leading_to([id(output)], left))
+            left = [call for call in left if call not in parts[-1]]
+        return parts
+
+    def leading_to(self, tensors, calls):
+        """Those of the calls that tensors, given by their ids, depend on."""
+        needed, chosen = set(tensors), []
+        for call in reversed(calls):
+            if needed & _made([call]):
+                chosen.insert(0, call)
+                needed |= set(map(id, call.inputs))
+        return chosen
+
+    def read(self, calls, results):
+        """Ids of the tensors that calls and results need and the calls do not make, in order."""
+        needed = {id(tensor) for call in calls for tensor in call.inputs} | set(results)
+        return self.in_order(needed - _made(calls))
+
+    def in_order(self, tensors):
+        """Ids of tensors, sorted as the network computes them."""
+        return sorted(tensors, key=self._order.get)
+
+    def names(self, tensors):
+        """Names of tensors, given by their ids: `image` or `features_` and a number."""
+        numbers = map(self._order.get, tensors)
+        return tuple(f"features_{number}" if number else IMAGE for number in numbers)
+
+    def piece(self, calls, results, name):
+        """The calls as a model of their own that gives the results."""
+        reads = self.read(calls, results)
+        inputs = [
+            keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=read)
+            for read, tensor in zip(self.names(reads), map(self._tensors.get, reads), strict=True)
+        ]
+        tensors = dict(zip(reads, inputs, strict=True))
+        for call in calls:
+            tensors |= call.again(tensors)
+        model = keras.Model(inputs, [tensors[result] for result in results], name=name)
+        return Piece(model, self.names(reads), self.names(results))

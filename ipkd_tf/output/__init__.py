@@ -1,0 +1,1 @@
+"""Files that appear whole; figures and tables that look alike."""

@@ -1,0 +1,69 @@
+"""Accuracy and cost of every sub-model of a flexible network, as rows for a table."""
+
+import keras
+import tensorflow as tf
+
+from ipkd_tf.models import cost
+from ipkd_tf.models.submodels import names
+
+
+def evaluate(network, dataset, submodels=None):
+    """Measures the sub-models of a network on a data set, all in one pass over it.
+
+    Args:
+        network: A flexible network, or any functional model with one logits output
+            `[batch, classes]` per sub-model.
+        dataset: Finite tf.data of (images, integer labels `[batch]`); batches may differ in size.
+        submodels: Indices of the sub-models to measure; None for all.
+
+    Returns:
+        One dict per sub-model: name, accuracy, top_5_accuracy (shares in 0..1), loss (mean
+        cross-entropy, nats), and the parameters and multiply_adds (for one image) of the sub-model
+        alone, cut out of the network.
+
+    Raises:
+        ValueError: The data set is empty.
+
+    Example:
+        >>> for row in evaluate(network, test):
+        ...     print(row["name"], row["accuracy"])
+    """
+    indices = range(len(network.outputs)) if submodels is None else list(submodels)
+    all_names = names(network)
+    scores = _scores(keras.Model(network.inputs, [network.outputs[i] for i in indices]), dataset)
+    costs = [cost.of_submodel(network, i) for i in indices]
+    return [
+        {"name": all_names[i], **score, **costs_of_one}
+        for i, score, costs_of_one in zip(indices, scores, costs, strict=True)
+    ]
+
+
+def _scores(model, dataset):
+    metrics = [_metrics() for _ in model.outputs]
+
+    @tf.function(reduce_retracing=True)
+    def update(images, labels):
+        outputs = keras.tree.flatten(model(images, training=False))
+        for logits, of_submodel in zip(outputs, metrics, strict=True):
+            logits = tf.cast(logits, tf.float32)  # top-5 is not defined for half precision
+            for metric in of_submodel.values():
+                metric.update_state(labels, logits)
+
+    batches = 0
+    for images, labels in dataset:
+        update(images, labels)
+        batches += 1
+    if not batches:
+        raise ValueError(f"evaluate needs at least one batch. Received: dataset={dataset}")
+    return [
+        {name: float(metric.result()) for name, metric in of_submodel.items()}
+        for of_submodel in metrics
+    ]
+
+
+def _metrics():
+    return {
+        "accuracy": keras.metrics.SparseCategoricalAccuracy(),
+        "top_5_accuracy": keras.metrics.SparseTopKCategoricalAccuracy(k=5),
+        "loss": keras.metrics.SparseCategoricalCrossentropy(from_logits=True),
+    }

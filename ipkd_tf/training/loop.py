@@ -1,0 +1,239 @@
+"""One experiment from start to finish: data, network, training, result files."""
+
+import dataclasses
+import importlib.util
+import pathlib
+import statistics
+
+import keras
+import tensorflow as tf
+
+from ipkd_tf import data
+from ipkd_tf.output import files
+from ipkd_tf.training import (
+    assembly,
+    averaging,
+    environment,
+    evaluation,
+    progress,
+    resume,
+    summary,
+    workdir,
+    workers,
+)
+from ipkd_tf.training.sigterm import Sigterm
+
+
+def run(experiment, callbacks=()):
+    """Trains, evaluates and reports an experiment, or goes on with one that was interrupted.
+
+    Args:
+        experiment: The `Experiment`; its `output_dir` receives flags.txt, environment.json,
+            history.csv, best.keras, last.keras, result.json, two PNG figures and checkpoints/.
+        callbacks: Further Keras callbacks.
+
+    Returns:
+        What result.json holds: the settings, the best and the last epoch, and for each of the two
+        the rows of `evaluation.evaluate` on the test images. A finished run is not run again.
+        Of several workers only the chief evaluates and writes; the others return None.
+
+    Raises:
+        ValueError: A setting does not fit the data or the network, or the directory holds
+            another run, or one that is being trained by another process.
+        OSError: The outputs cannot be written, the data cannot be read, or a worker was lost.
+        FloatingPointError: Training diverged.
+        Terminated: SIGTERM came; what had been done is saved. (Where there is nothing to save, the
+            process ends at once, with status 0.)
+
+    Example:
+        >>> run(Experiment(model="msdnet_small", epochs=10, workdir="runs/first"))
+    """
+    if experiment.tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise ValueError(
+            'TensorBoard logs need pip install "ipkd_tf[tensorboard]". Received: tensorboard=True'
+        )
+    if experiment.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = assembly.make_strategy(experiment.strategy)
+    with Sigterm() as sigterm, workers.explained(strategy):
+        if not workers.is_chief(strategy):
+            return _follow(experiment, strategy, sigterm, callbacks)
+        with workdir.locked(experiment.output_dir):
+            return _lead(experiment, strategy, sigterm, callbacks)
+
+
+def _lead(experiment, strategy, sigterm, callbacks):
+    directory = workdir.prepare(experiment)
+    if _is_finished(directory, experiment):
+        print(f"{directory} holds this run, finished.")
+        result = files.read_json(directory / "result.json")
+    else:
+        _keep_environment(directory)
+        splits, distiller, keeper = _train(experiment, directory, strategy, sigterm, callbacks)
+        result = _conclude(experiment, splits, distiller, keeper)
+        workers.wait_for_all(strategy)
+    print(summary.table(result))
+    return result
+
+
+def _follow(experiment, strategy, sigterm, callbacks):
+    """What workers do that are not the chief: the same steps, no outputs."""
+    directory = pathlib.Path(experiment.output_dir)
+    if not _is_finished(directory, experiment):
+        _train(experiment, directory, strategy, sigterm, callbacks)
+        workers.wait_for_all(strategy)
+
+
+def _is_finished(directory, experiment):
+    result = files.read_json(directory / "result.json")
+    # The first versions wrote the file only at the end, without a state.
+    finished = result and result.get("state", "finished") == "finished"
+    return finished and result["last_epoch"] == experiment.epochs
+
+
+def _train(experiment, directory, strategy, sigterm, callbacks):
+    keras.config.set_dtype_policy(experiment.precision)
+    splits = assembly.read_splits(experiment)
+    steps = splits.steps_per_epoch(experiment.batch_size)
+    with strategy.scope():
+        distiller = assembly.build(experiment, splits)
+        keeper = resume.Keeper(
+            directory, distiller, steps, 60 * experiment.checkpoint_minutes, sigterm
+        )
+        keeper.restore()
+    workers.check_agreement(strategy, keeper.global_step)
+    callbacks = [keeper, averaging.EvaluateAverages(), *callbacks]
+    if workers.is_chief(strategy):
+        print(_headline(experiment, splits, directory, keeper), flush=True)
+        callbacks += [_running_result(experiment, splits, keeper), *progress.callbacks()]
+        callbacks += _tensorboard(experiment, directory)
+    _fit(distiller, experiment, splits, keeper, callbacks)
+    return splits, distiller, keeper
+
+
+def _running_result(experiment, splits, keeper):
+    """Keeps result.json up to date; whoever waits for the end of the run looks at its state."""
+
+    def write(epoch, logs):
+        history = keeper.history
+        best = resume.best_epoch(history)
+        result = _result(experiment, splits, history, best, {"validation": best}, "running")
+        files.write_json(keeper.directory / "result.json", result)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=write)
+
+
+def _tensorboard(experiment, directory):
+    if not experiment.tensorboard:
+        return []
+    return [keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)]
+
+
+def _conclude(experiment, splits, distiller, keeper):
+    """Tests, reports and only then calls the run finished."""
+    directory, history = keeper.directory, keeper.history
+    best = resume.best_epoch(history)
+    with averaging.averaged(distiller):
+        resume.save_network(distiller.network, directory / "last.keras")
+        rows = _test(distiller.network, experiment, splits, best["epoch"], directory)
+    result = _result(experiment, splits, history, best, rows, "finished")
+    summary.draw(result, history, directory)
+    files.write_json(directory / "result.json", result)
+    return result
+
+
+def _keep_environment(directory):
+    """A run that was interrupted may have begun elsewhere: earlier starts stay on record."""
+    path = directory / "environment.json"
+    earlier = files.read_json(path)
+    starts = [*earlier.pop("earlier_starts"), earlier] if earlier else []
+    files.write_json(path, {**environment.describe(), "earlier_starts": starts})
+
+
+def _fit(distiller, experiment, splits, keeper, callbacks):
+    steps = splits.steps_per_epoch(experiment.batch_size)
+    validation = workers.shared(data.evaluation(*splits.validation, experiment.batch_size))
+    callbacks = keras.callbacks.CallbackList(
+        callbacks, True, model=distiller, epochs=experiment.epochs, steps=steps, verbose=1
+    )
+    if keeper.step == steps:
+        _finish_epoch(distiller, validation, keeper.epoch, callbacks)
+    # An epoch of which a part is done is a `fit` of its own: Keras's epochs are equally long.
+    ends = [keeper.epoch + 1, experiment.epochs] if keeper.step else [experiment.epochs]
+    for end in ends:
+        if keeper.epoch < end:
+            distiller.fit(
+                workers.shared(_training_batches(experiment, splits, keeper.global_step)),
+                validation_data=validation,
+                initial_epoch=keeper.epoch,
+                epochs=end,
+                steps_per_epoch=steps - keeper.step,
+                callbacks=callbacks,
+                shuffle=False,  # the data set has its order already
+            )
+
+
+def _finish_epoch(distiller, validation, epoch, callbacks):
+    """Validates an epoch whose steps were all done when the run was interrupted."""
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(epoch)
+    logs = distiller.get_metrics_result()
+    scores = distiller.evaluate(validation, callbacks=callbacks, return_dict=True)
+    callbacks.on_epoch_end(epoch, {**logs, **{f"val_{k}": v for k, v in scores.items()}})
+    callbacks.on_train_end()
+
+
+def _training_batches(experiment, splits, start_step):
+    return data.training(
+        *splits.train,
+        batch_size=experiment.batch_size,
+        seed=experiment.seed,
+        start_step=start_step,
+        augmentation=data.Augmentation(
+            crop_padding=experiment.crop_padding,
+            flip=experiment.flip,
+            rotation=experiment.rotation,
+            cutout=experiment.cutout,
+            mixup=experiment.mixup,
+            label_smoothing=experiment.label_smoothing,
+            num_classes=len(splits.dataset.class_names),
+        ),
+    )
+
+
+def _test(network, experiment, splits, best_epoch, directory):
+    """The last and the best network's rows on the test images; leaves the best in `network`."""
+    test = data.evaluation(*splits.test, batch_size=experiment.batch_size)
+    last = evaluation.evaluate(network, test)
+    if best_epoch == experiment.epochs:
+        return {"best": last, "last": last}
+    network.load_weights(directory / "best.keras")
+    return {"best": evaluation.evaluate(network, test), "last": last}
+
+
+def _headline(experiment, splits, directory, keeper):
+    counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
+    devices = ", ".join(environment.devices())
+    begin = f"goes on after step {keeper.global_step}, for" if keeper.global_step else "trains for"
+    return (
+        f"{experiment.run_name} {begin} {experiment.epochs} epochs: {experiment.model}, "
+        f"{experiment.method}, {experiment.dataset} ({counts}), on {devices}. Outputs: {directory}"
+    )
+
+
+def _result(experiment, splits, history, best, rows, state):
+    seconds = [row["seconds"] for row in history]
+    return {
+        "state": state,
+        "name": experiment.run_name,
+        "model": experiment.model,
+        "dataset": experiment.dataset,
+        "method": experiment.method,
+        "seed": experiment.seed,
+        "best_epoch": best["epoch"],
+        "last_epoch": len(history),
+        **rows,
+        "examples": splits.examples(),
+        "seconds": {"training": round(sum(seconds), 3), "epoch": statistics.median(seconds)},
+        "settings": dataclasses.asdict(experiment),
+    }

@@ -1,0 +1,119 @@
+"""Result files of one run as a table and two figures."""
+
+import pathlib
+
+import tabulate
+
+from ipkd_tf.output import figures
+
+_COLUMNS = (
+    ("sub-model", "name", "{}"),
+    ("accuracy %", "accuracy", "{:.2f}"),
+    ("top-5 %", "top_5_accuracy", "{:.2f}"),
+    ("loss", "loss", "{:.4f}"),
+    ("parameters", "parameters", "{:,}"),
+    ("multiply-adds", "multiply_adds", "{:,}"),
+)
+
+
+def table(result):
+    """The test scores of a finished run's best epoch as text, one line per sub-model.
+
+    Args:
+        result: What `training.run` returns and result.json holds.
+
+    Example:
+        >>> print(table(json.load(open("runs/quickstart/seed0/result.json"))))
+    """
+    title = (
+        f"{result['name']}, seed {result['seed']}: test scores of the best epoch, "
+        f"{result['best_epoch']} of {result['last_epoch']}"
+    )
+    return score_table(title, result["best"])
+
+
+def score_table(title, rows):
+    """Rows of `evaluation.evaluate` as text under a title, with their average."""
+    rows = [_percent(row) for row in rows]
+    cells = [[form.format(row[key]) for _, key, form in _COLUMNS] for row in rows]
+    cells.append(["average", *(form.format(_mean(rows, key)) for _, key, form in _COLUMNS[1:4])])
+    heads = [head for head, _, _ in _COLUMNS]
+    alignment = ["left", *["right"] * (len(heads) - 1)]
+    lines = tabulate.tabulate(
+        cells, heads, "plain", colalign=alignment, disable_numparse=True
+    ).splitlines()
+    return "\n".join([title, *(line.rstrip() for line in lines)])
+
+
+def _percent(row):
+    shares = ("accuracy", "top_5_accuracy")
+    return {key: 100 * value if key in shares else value for key, value in row.items()}
+
+
+def _mean(rows, key):
+    return sum(row[key] for row in rows) / len(rows)
+
+
+def draw(result, history, directory):
+    """Writes training_curve.png and accuracy_multiply_adds.png of a run to a directory.
+
+    Args:
+        result: What `training.run` returns and result.json holds.
+        history: One dict per epoch, as `workdir.read_history` reads history.csv.
+        directory: Where the figures go.
+    """
+    directory = pathlib.Path(directory)
+    figures.save(_training_curve(result, history), directory / "training_curve.png")
+    figures.save(_accuracy_over_multiply_adds(result), directory / "accuracy_multiply_adds.png")
+
+
+def _training_curve(result, history):
+    figure, (accuracy, loss) = figures.figure(2, f"{result['name']}, seed {result['seed']}")
+    epochs = [row["epoch"] for row in history]
+    every = max(1, len(epochs) // 8)
+    for number, row in enumerate(result["best"]):
+        scores = [100 * epoch[f"val_{row['name']}_accuracy"] for epoch in history]
+        style = figures.style(number, len(result["best"]))
+        accuracy.plot(epochs, scores, label=row["name"], markevery=every, **style)
+    average = [100 * row["val_avg_accuracy"] for row in history]
+    accuracy.plot(epochs, average, color="black", linewidth=2.5, label="average")
+    accuracy.axvline(result["best_epoch"], color="0.6", linewidth=1, label="best epoch")
+    accuracy.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    for (key, label), line in zip(
+        {"loss": "total", "hard_loss": "hard (labels)", "soft_loss": "soft (teachers)"}.items(),
+        figures.LINES,
+        strict=False,
+    ):
+        loss.plot(epochs, [row[key] for row in history], line, color="black", label=label)
+    loss.set(xlabel="epoch", ylabel="training loss (nats, sum over sub-models)", ylim=(0, None))
+    for axes in (accuracy, loss):
+        axes.legend(fontsize="small")
+    return figure
+
+
+def _accuracy_over_multiply_adds(result):
+    figure, (axes,) = figures.figure(1, f"{result['name']}, seed {result['seed']}")
+    _plot_epoch(axes, result, "best", "o-", color="black")
+    if result["last_epoch"] != result["best_epoch"]:
+        _plot_epoch(axes, result, "last", "s--", color="0.55")
+    for row in result["best"]:
+        point = row["multiply_adds"] / 1e6, 100 * row["accuracy"]
+        axes.annotate(
+            row["name"],
+            point,
+            (0, 8),
+            textcoords="offset points",
+            ha="center",
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
+        )
+    axes.set(xlabel="multiply-adds per image (millions)", ylabel="test accuracy (%)")
+    axes.margins(x=0.1, y=0.2)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _plot_epoch(axes, result, which, style, color):
+    cost = [row["multiply_adds"] / 1e6 for row in result[which]]
+    scores = [100 * row["accuracy"] for row in result[which]]
+    label = f"{which} epoch ({result[f'{which}_epoch']})"
+    axes.plot(cost, scores, style, color=color, label=label)

@@ -1,0 +1,143 @@
+"""Several runs one after another, each a process of its own: what is left, stopping, the time."""
+
+import contextlib
+import dataclasses
+import datetime
+import pathlib
+import signal
+import statistics
+import subprocess
+
+from ipkd_tf.training import finished_run, workdir
+from ipkd_tf.training.experiment import Experiment
+
+# What asks for an end, and what the run is told: a terminal that was closed is as good as SIGTERM.
+_STOP = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    _STOP[signal.SIGHUP] = signal.SIGTERM
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Attributes:
+        experiment: Its settings.
+        command: What trains it, a list of program and arguments.
+    """
+
+    experiment: Experiment
+    command: list
+
+    @property
+    def directory(self):
+        return pathlib.Path(self.experiment.output_dir)
+
+    @property
+    def result(self):
+        """What result.json holds once this run, with these settings, is finished; None before."""
+        try:
+            run = finished_run.open_run(self.directory)
+        except ValueError:
+            return None
+        there, asked = map(dataclasses.asdict, (run.experiment, self.experiment))
+        free = workdir.FREE - {"epochs"}
+        return run.result if all(there[n] == asked[n] for n in asked if n not in free) else None
+
+
+def sweep(runs):
+    """Runs what is not finished, in the order given; one that fails does not keep up the others.
+
+    SIGINT, SIGTERM and SIGHUP are passed on to the run that is going on, which saves and ends;
+    the sweep then ends too.
+
+    Args:
+        runs: List of `Run`.
+
+    Returns:
+        (failed, signal): the runs that did not reach their last epoch, with the exit status of
+        each, and the number of the signal that stopped the sweep, or None.
+
+    Raises:
+        ValueError: Two runs would write to the same directory.
+    """
+    _check_directories(runs)
+    failed = {}
+    with _Forwarding() as forwarding:
+        for number, run in enumerate(runs, 1):
+            name = f"[{number}/{len(runs)}] {run.directory}"
+            if run.result:
+                print(f"{name} is finished", flush=True)
+                continue
+            print(f"{name}; {_time_left(runs[number - 1 :], runs)}", flush=True)
+            status = forwarding.wait(run.command)
+            if forwarding.received:
+                break
+            if not run.result:
+                failed[run.directory] = status
+                print(f"{name} did not reach its last epoch, status {status}", flush=True)
+    return failed, forwarding.received
+
+
+def _check_directories(runs):
+    seen = set()
+    for run in runs:
+        if run.directory.resolve() in seen:
+            raise ValueError(
+                "two runs of the sweep have the same directory; give each flag file a name or "
+                f"workdir of its own, or none. Received: workdir={str(run.directory)!r}"
+            )
+        seen.add(run.directory.resolve())
+
+
+def _time_left(remaining, runs):
+    """What the finished runs took, of the same name where there is one, is what others will."""
+    took = {}
+    for run in runs:
+        if result := run.result:
+            took.setdefault(run.experiment.run_name, []).append(result["seconds"]["training"])
+    if not took:
+        return "time left unknown"
+    typical = statistics.mean(second for seconds in took.values() for second in seconds)
+    left = sum(
+        statistics.mean(took.get(run.experiment.run_name, [typical]))
+        for run in remaining
+        if not run.result
+    )
+    return f"about {datetime.timedelta(seconds=round(left))} left"
+
+
+class _Forwarding(contextlib.AbstractContextManager):
+    """While entered, signals that ask for an end go to the process that is waited for.
+
+    Attributes:
+        received: The number of the first such signal, or None.
+    """
+
+    def __init__(self):
+        self.received = None
+        self._process = None
+
+    def __enter__(self):
+        self._earlier = {number: signal.signal(number, self._receive) for number in _STOP}
+        return self
+
+    def __exit__(self, *error):
+        for number, handler in self._earlier.items():
+            signal.signal(number, handler)
+
+    def wait(self, command):
+        """Runs a command to its end, whatever signals come; returns its status."""
+        # In a group of its own, Ctrl-C reaches it once, from here, and not from the terminal too.
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+        if self.received:  # between two runs
+            self._pass_on(self.received)
+        return self._process.wait()
+
+    def _receive(self, number, frame):
+        self.received = self.received or number
+        if self._process:
+            self._pass_on(number)
+
+    def _pass_on(self, number):
+        self._process.send_signal(_STOP[number])

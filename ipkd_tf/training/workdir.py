@@ -1,0 +1,139 @@
+"""The directory of one run: refused when it holds another run, its files written whole or not."""
+
+import contextlib
+import csv
+import dataclasses
+import pathlib
+
+from ipkd_tf.output.files import ASIDE, replacing, write_text
+
+OUTPUTS = ("history.csv", "result.json", "best.keras", "last.keras", "checkpoints")
+# Where things are and how long to train may change between two starts of the same run.
+FREE = {"workdir", "data_dir", "name", "epochs", "checkpoint_minutes", "tensorboard"}
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Inside the block the directory, created if need be, belongs to this process alone.
+
+    The operating system takes the lock back when a process ends in whatever way.
+
+    Raises:
+        ValueError: another process has it.
+        OSError: the directory cannot be created or written to.
+    """
+    path = pathlib.Path(path)
+    with contextlib.ExitStack() as stack:
+        with _explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(path / ".lock", "a"))
+        if not _lock(file):
+            raise ValueError(
+                "another run is writing to the workdir; wait for its end or choose another "
+                f"--workdir. Received: workdir={str(path)!r}"
+            )
+        yield path
+
+
+def _lock(file):
+    """Whether the file is now locked, or cannot be (Windows, some network file systems)."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        pass
+    return True
+
+
+@contextlib.contextmanager
+def _explained(path):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the outputs cannot be written ({error.strerror}); choose another --workdir. "
+            f"Received: workdir={str(path)!r}"
+        ) from error
+
+
+def write_history(path, rows):
+    """One line for each epoch; floats keep every digit."""
+    with replacing(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(path):
+    """The rows of `write_history`; none if there is no such file."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in rows]
+
+
+def settings_as_text(experiment):
+    """Every setting by name, written as a flag file has it."""
+
+    def text(field):
+        value = field.type(getattr(experiment, field.name))  # 4 and 4.0 are one temperature
+        return str(value).lower() if field.type is bool else str(value)
+
+    return {field.name: text(field) for field in dataclasses.fields(experiment)}
+
+
+def prepare(experiment):
+    """Creates or re-opens the directory of a run and writes its flags.txt; returns the path.
+
+    Raises:
+        ValueError: the directory holds a run with other settings, or more epochs than asked for.
+        OSError: the directory cannot be created or written to.
+    """
+    path = pathlib.Path(experiment.output_dir)
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+        _refuse_another_run(path, experiment)
+        for directory in (path, path / "checkpoints"):
+            for leftover in directory.glob(f"{ASIDE}*"):  # of a process killed while it wrote
+                leftover.unlink()
+        settings = settings_as_text(dataclasses.replace(experiment, name=experiment.run_name))
+        write_text(
+            path / "flags.txt", "".join(f"--{name}={text}\n" for name, text in settings.items())
+        )
+    return path
+
+
+def _refuse_another_run(path, experiment):
+    found = [name for name in OUTPUTS if (path / name).exists()]
+    if not found:
+        return
+    if not (path / "flags.txt").exists():
+        raise ValueError(
+            f"the workdir holds {', '.join(found)} but no flags.txt to tell whose they are; "
+            f"choose another --workdir. Received: workdir={str(path)!r}"
+        )
+    if differences := _differences(_read_flags(path / "flags.txt"), experiment):
+        raise ValueError(
+            f"the workdir holds a run with other settings ({'; '.join(differences)}); choose "
+            f"another --workdir or --name, or remove it. Received: workdir={str(path)!r}"
+        )
+
+
+def _read_flags(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return dict(line.removeprefix("--").partition("=")[::2] for line in lines)
+
+
+def _differences(stored, experiment):
+    # A setting that the stored run did not know yet had today's default in effect.
+    stored = {**settings_as_text(type(experiment)()), **stored}
+    asked = settings_as_text(experiment)
+    different = [name for name in asked if name not in FREE and asked[name] != stored[name]]
+    if int(asked["epochs"]) < int(stored["epochs"]):
+        different.append("epochs")
+    return [f"--{name}={stored[name]} there, {asked[name]} asked for" for name in different]

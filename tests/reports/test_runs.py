@@ -1,0 +1,101 @@
+"""Runs gathered from directories and CSV files."""
+
+import json
+import pathlib
+
+from absl.testing import absltest
+
+from ipkd_tf.reports import runs
+from tests.reports.results import write_result
+
+
+class RunsTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.root = pathlib.Path(self.create_tempdir().full_path)
+
+    def test_a_row_per_run_epoch_and_submodel(self):
+        write_result(self.root, "ipkd", seed=3, accuracies=(0.25, 0.5), temperature=2.0)
+        rows = runs.gather([self.root]).rows
+        self.assertEqual(rows["which"].tolist(), ["best", "best", "last", "last"])
+        self.assertEqual(rows["epoch"].tolist(), [3, 3, 4, 4])
+        first = rows.iloc[0].to_dict()
+        expected = {
+            "model": "toy",
+            "dataset": "digits",
+            "method": "ipkd",
+            "seed": 3,
+            "name": "ipkd",
+            "submodel": "exit_1",
+            "accuracy": 0.25,
+            "top_5_accuracy": 0.9999999,
+            "multiply_adds": 1_000_000,
+            "test_images": 10_000,
+            "date": "2026-01-31",
+            "git_commit": "",
+            "devices": "CPU; GPU A",
+            "temperature": 2.0,
+            "epochs": 4,
+        }
+        self.assertEqual({key: first[key] for key in expected}, expected)
+
+    def test_a_csv_file_holds_what_the_directories_hold(self):
+        write_result(self.root, "none", deterministic=True, workdir="/a/place", data_dir="/data")
+        write_result(self.root, "ipkd", learning_rate_drops="1,2")
+        rows = runs.gather([self.root]).rows
+        runs.write_csv(rows, self.root / "results.csv")
+        again = runs.read_csv(self.root / "results.csv")
+        order = list(runs.COLUMNS)
+        self.assertEqual(
+            sorted(again[order].to_records(index=False).tolist()),
+            sorted(rows[order].to_records(index=False).tolist()),
+        )
+        self.assertNotIn("/a/place", (self.root / "results.csv").read_text())
+        self.assertLen(runs.gather([self.root, self.root / "results.csv"]).rows, len(rows))
+
+    def test_a_csv_file_of_before_a_setting_has_its_default(self):
+        write_result(self.root, "none")
+        path = self.root / "results.csv"
+        runs.write_csv(runs.gather([self.root]).rows, path)
+        lines = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+        self.assertEqual(path.read_text().splitlines()[0].rpartition(",")[2], "initialize_from")
+        path.write_text("\n".join(lines))
+        self.assertEqual(set(runs.read_csv(path)["initialize_from"]), {""})
+
+    def test_overlapping_paths_count_once(self):
+        directory = write_result(self.root, "none")
+        self.assertLen(runs.gather([directory, self.root, directory.parent]).rows, 4)
+
+    def test_unfinished_and_damaged_runs_are_named(self):
+        write_result(self.root, "none")
+        running = write_result(self.root, "ipkd", changes={"state": "running", "last_epoch": 2})
+        (self.root / "begun").mkdir()
+        (self.root / "begun" / "flags.txt").write_text("--epochs=4\n")
+        cut = write_result(self.root, "none", seed=1)
+        (cut / "result.json").write_text((cut / "result.json").read_text()[:100])
+        without = write_result(self.root, "none", seed=2)
+        result = json.loads((without / "result.json").read_text())
+        del result["best"][0]["accuracy"]
+        (without / "result.json").write_text(json.dumps(result))
+        gathered = runs.gather([self.root])
+        self.assertEqual(set(gathered.rows["seed"]), {0})
+        self.assertEqual(gathered.left_out[str(running)], "unfinished: 2 of 4 epochs are done")
+        self.assertEqual(
+            gathered.left_out[str(self.root / "begun")], "unfinished: no epoch is done"
+        )
+        self.assertRegex(gathered.left_out[str(cut)], "damaged: JSONDecodeError")
+        self.assertRegex(gathered.left_out[str(without)], "damaged: KeyError.'accuracy'")
+
+    def test_errors(self):
+        with self.assertRaisesRegex(ValueError, "directory of a run.*Received: '.*/nowhere'"):
+            runs.gather([self.root / "nowhere"])
+        path = self.root / "other.csv"
+        path.write_text("a,b\n1,2\n")
+        with self.assertRaisesRegex(ValueError, "file of results.* model, .*other.csv'"):
+            runs.gather([path])
+        with self.assertRaisesRegex(ValueError, "Received: '.*absent.csv'"):
+            runs.gather([self.root / "absent.csv"])
+
+
+if __name__ == "__main__":
+    absltest.main()
