@@ -6,31 +6,78 @@ MARKERS = "osD^vP*X<>hd"
 LINES = ("-", "--", "-.", ":")
 
 
-def figure(panels, title, sharey=False):
-    """A figure of panels side by side, each with a grid; returns (figure, array of axes)."""
+def figure(panels, title, size=(6, 4.5), **layout):
+    """A figure of panels, each with a grid.
+
+    Args:
+        panels: How many, side by side; or (rows, columns).
+        title: Above all.
+        size: Of a panel, inches.
+        **layout: `sharex`, `sharey` of `Figure.subplots`.
+
+    Returns:
+        (figure, array of its axes, row by row).
+    """
     # Without pyplot: no display is needed and no figure stays open.
     from matplotlib.figure import Figure
 
-    whole = Figure(figsize=(6 * panels, 4.5), layout="constrained")
-    whole.suptitle(title)
-    axes = whole.subplots(1, panels, squeeze=False, sharey=sharey)[0]
+    rows, columns = panels if isinstance(panels, tuple) else (1, panels)
+    whole = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    whole.suptitle(plain(title))
+    axes = whole.subplots(rows, columns, squeeze=False, **layout).ravel()
     for one in axes:
         one.grid(color="0.9")
     return whole, axes
 
 
-def style(number, count):
-    """Keywords of `Axes.plot` for a line of several: lightness, marker and dashes tell it apart."""
+def plain(text):
+    """A name as matplotlib shows it: `$` would begin a formula, and fail if it is none."""
+    return text.replace("$", r"\$")
+
+
+def style(number, count, label=None):
+    """Keywords of `Axes.plot` for a line of several: lightness, marker and dashes tell it apart.
+
+    Lines become darker; the last one is the strongest.
+    """
     from matplotlib import colormaps
 
     # cividis grows steadily in lightness and looks alike to all; its pale end is left out.
     return {
-        "color": colormaps["cividis"](0.85 * number / max(1, count - 1)),
+        "color": colormaps["cividis"](0.75 * (1 - (number + 1) / count)),
         "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": LINES[number % len(LINES)],
+        "linestyle": LINES[(count - 1 - number) % len(LINES)],
         "linewidth": 1.2,
         "markersize": 5,
+        **({} if label is None else {"label": plain(label)}),
     }
+
+
+def name_points(axes, names, x, y):
+    """Writes names beside the points of a rising line: to the right of each, and below."""
+    for name, *point in zip(names, x, y, strict=True):
+        axes.annotate(
+            plain(name),
+            point,
+            (5, -5),
+            textcoords="offset points",
+            va="top",
+            fontsize="small",
+        )
+    axes.margins(x=0.18, y=0.15)
+
+
+def log_scale(axes, which="x"):
+    """A logarithmic axis with few ticks, written as plain numbers; call it after plotting."""
+    from matplotlib import ticker
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    low, high = getattr(axes, f"get_{which}lim")()
+    subs = (1, 1.5, 2, 3, 4, 5, 7) if high < 10 * low else (1, 2, 5) if high < 1e3 * low else (1,)
+    axis.set_major_locator(ticker.LogLocator(subs=subs))
+    axis.set_major_formatter("{x:,.10g}")
+    axis.set_minor_locator(ticker.NullLocator())
 
 
 def save(figure, path):
