@@ -1,44 +1,67 @@
 """Files and directories that appear whole or not at all, their sizes and digests; JSON."""
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+import tempfile
 
-ASIDE = ".partial-"
+_ASIDE, _REPLACED = ".partial-", ".replaced-"
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yields a path beside `path` to write a file or a directory to.
+    """Yields a path of the same name to write a file or a directory to.
 
     It takes the place of `path`, and of what was there, only when the block ends without error;
-    then it survives a power failure, too.
+    then it survives a power failure, too. A link stays a link, a file keeps its mode. Several
+    processes may write to one path: the last one to end wins.
 
     Example:
         >>> with replacing("result.json") as aside:
         ...     aside.write_text("{}")
     """
-    path = pathlib.Path(path)
-    # The ending stays: some writers and readers choose the format by it.
-    aside = path.with_name(f"{ASIDE}{path.name}")
-    replaced = path.with_name(f".replaced-{path.name}")
-    remove(aside)
-    _settle(path, replaced)
-    try:
+    name, path = pathlib.Path(path).name, pathlib.Path(os.path.realpath(path))
+    with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=path.parent) as directory:
+        aside = pathlib.Path(directory, name)
         yield aside
         for written in [aside, *aside.rglob("*")]:
             _synchronize(written)
+        if path.is_file():
+            shutil.copymode(path, aside)
         # A directory cannot be renamed over another that has content.
         if path.is_dir():
-            os.replace(path, replaced)
-        os.replace(aside, path)
+            _exchange(aside, path)
+        else:
+            os.replace(aside, path)
         _synchronize(path.parent)
-    finally:
-        remove(aside)
-        _settle(path, replaced)
+
+
+def _exchange(new, old):
+    """Each takes the place of the other: in one step on Linux, elsewhere in two."""
+    if os.name == "posix" and hasattr(libc := ctypes.CDLL(None), "renameat2"):
+        at, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        if libc.renameat2(at, os.fsencode(new), at, os.fsencode(old), flag) == 0:
+            return
+    spare = old.with_name(_REPLACED + old.name)
+    os.replace(old, spare)
+    os.replace(new, old)
+    os.replace(spare, new)
+
+
+def remove_leftovers(directory):
+    """Removes what processes killed while they wrote to a directory left; nobody else may write."""
+    for path in pathlib.Path(directory).glob(f"{_ASIDE}*"):
+        remove(path)
+    for path in pathlib.Path(directory).glob(f"{_REPLACED}*"):
+        name = path.name.removeprefix(_REPLACED)
+        if path.with_name(name).exists():
+            remove(path)
+        else:
+            os.replace(path, path.with_name(name))
 
 
 def _synchronize(path):
@@ -58,12 +81,24 @@ def _synchronize(path):
         os.close(descriptor)
 
 
-def _settle(path, replaced):
-    """Ends a replacement: what was there before goes, or comes back if nothing took its place."""
-    if path.exists():
-        remove(replaced)
-    elif replaced.exists():
-        os.replace(replaced, path)
+@contextlib.contextmanager
+def locked(directory):
+    """Inside the block a directory belongs to this caller alone; whoever comes second waits.
+
+    The operating system takes the lock back when a process ends in whatever way. Where there are
+    no locks (Windows, some network file systems) nobody waits.
+    """
+    descriptor = None
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        descriptor = os.open(directory, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def remove(path):
@@ -85,6 +120,15 @@ def sizes_and_digests(path):
         }
         for file in files
     }
+
+
+def rounded(value, digits=6):
+    """A JSON value with every float rounded to so many significant digits."""
+    if isinstance(value, dict):
+        return {key: rounded(one, digits) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one, digits) for one in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def write_text(path, text):

@@ -5,7 +5,7 @@ import csv
 import dataclasses
 import pathlib
 
-from ipkd_tf.output.files import ASIDE, replacing, write_text
+from ipkd_tf.output.files import remove_leftovers, replacing, write_text
 
 OUTPUTS = ("history.csv", "result.json", "best.keras", "last.keras", "checkpoints")
 # Where things are and how long to train may change between two starts of the same run.
@@ -99,8 +99,7 @@ def prepare(experiment):
         path.mkdir(parents=True, exist_ok=True)
         _refuse_another_run(path, experiment)
         for directory in (path, path / "checkpoints"):
-            for leftover in directory.glob(f"{ASIDE}*"):  # of a process killed while it wrote
-                leftover.unlink()
+            remove_leftovers(directory)
         settings = settings_as_text(dataclasses.replace(experiment, name=experiment.run_name))
         write_text(
             path / "flags.txt", "".join(f"--{name}={text}\n" for name, text in settings.items())

@@ -3,6 +3,10 @@
 import hashlib
 import os
 import pathlib
+import sys
+import threading
+import unittest
+from unittest import mock
 
 from absl.testing import absltest
 
@@ -62,11 +66,80 @@ class FilesTest(absltest.TestCase):
 
     def test_what_a_killed_process_put_aside_comes_back(self):
         self._write_directory(self.directory / ".replaced-folder", "old")
-        self._write_directory(self.directory / ".partial-folder", "half")
-        with self.assertRaises(ZeroDivisionError), files.replacing(self.directory / "folder"):
-            raise ZeroDivisionError
+        self._write_directory(self.directory / ".partial-k3y_", "half")
+        (self.directory / ".partial-file").write_text("half")
+        self._write_directory(self.directory / "other", "new")
+        self._write_directory(self.directory / ".replaced-other", "old")
+        files.remove_leftovers(self.directory)
         self.assertEqual((self.directory / "folder" / "part").read_text(), "old")
+        self.assertEqual((self.directory / "other" / "part").read_text(), "new")
+        self.assertCountEqual(os.listdir(self.directory), ["folder", "other"])
+        files.remove_leftovers(self.directory / "missing")
+
+    def test_two_writers_of_one_path_do_not_meet(self):
+        path = self.directory / "a.txt"
+        with files.replacing(path) as first, files.replacing(path) as second:
+            first.write_text("first")
+            second.write_text("second")
+            self.assertEqual((first.name, second.name), ("a.txt", "a.txt"))
+        self.assertEqual(path.read_text(), "first")  # It ended last.
+        self.assertEqual(os.listdir(self.directory), ["a.txt"])
+
+    def test_a_link_stays_a_link_and_a_mode_stays(self):
+        target, link = self.directory / "target", self.directory / "link.txt"
+        target.write_text("old")
+        target.chmod(0o600)
+        link.symlink_to(target)
+        files.write_text(link, "new")
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(target.read_text(), "new")
+        self.assertEqual(target.stat().st_mode & 0o777, 0o600)
+
+    @unittest.skipUnless(sys.platform == "linux", "exchanging is Linux's")
+    def test_a_directory_is_never_missing(self):
+        folder, seen = self.directory / "folder", []
+        self._write_directory(folder, "old")
+        real = os.replace
+
+        def replace(source, target):
+            seen.append(folder.exists())
+            real(source, target)
+
+        with mock.patch.object(os, "replace", replace), files.replacing(folder) as aside:
+            self._write_directory(aside, "new")
+        self.assertEqual((folder / "part").read_text(), "new")
+        self.assertEmpty(seen)  # Exchanged in one step, without any rename.
+
+    def test_a_directory_is_replaced_where_two_cannot_be_exchanged(self):
+        folder = self.directory / "folder"
+        self._write_directory(folder, "old")
+        with (
+            mock.patch.object(files.ctypes, "CDLL", return_value=None),
+            files.replacing(folder) as aside,
+        ):
+            self._write_directory(aside, "new")
+        self.assertEqual((folder / "part").read_text(), "new")
         self.assertEqual(os.listdir(self.directory), ["folder"])
+
+    def test_a_lock_is_waited_for(self):
+        ended = []
+
+        def second():
+            with files.locked(self.directory):
+                ended.append("second")
+
+        with files.locked(self.directory):
+            thread = threading.Thread(target=second)
+            thread.start()
+            thread.join(0.2)
+            ended.append("first")
+        thread.join()
+        self.assertEqual(ended, ["first", "second"])
+
+    def test_floats_are_rounded_at_any_depth(self):
+        value = {"accuracy": 0.9833333492279053, "rows": [{"bytes": 123456789, "ms": 12345.678}]}
+        expected = {"accuracy": 0.983333, "rows": [{"bytes": 123456789, "ms": 12345.7}]}
+        self.assertEqual(files.rounded(value), expected)
 
     def test_sizes_and_digests(self):
         folder = self.directory / "folder"
