@@ -11,16 +11,9 @@ adapt.png go to RUN/adapt, with a budget also the files of each format.
 import pathlib
 import sys
 
-import numpy as np
-from absl import app, flags
+from absl import flags
 
-from ipkd_tf import data
-from ipkd_tf.deployment import budget as budgets
-from ipkd_tf.deployment.early_exit import confidence, costs, policy, simulation, study
-from ipkd_tf.output import files
-from ipkd_tf.reports import early_exit
 from ipkd_tf.tools import command
-from ipkd_tf.training import environment, finished_run
 
 FLAGS = flags.FLAGS
 _TIMED_IMAGES = 300
@@ -38,7 +31,7 @@ def define_flags(values=flags.FLAGS):
     flags.DEFINE_enum(
         "confidence",
         "probability",
-        list(confidence.MEASURES),
+        ["probability", "margin", "entropy"],
         "When a sub-model counts as sure: by its largest probability, by how far that is above the "
         "second, or by the entropy.",
         flag_values=values,
@@ -47,7 +40,7 @@ def define_flags(values=flags.FLAGS):
         "calibrate", True, "Scale each sub-model's logits by a fitted temperature.", values
     )
     flags.DEFINE_list(
-        "format", ["saved_model"], f"From {', '.join(policy.FORMATS)}.", flag_values=values
+        "format", ["saved_model"], "From saved_model, litert, onnx.", flag_values=values
     )
     flags.DEFINE_string("output", "", "Directory; empty: RUN/adapt.", flag_values=values)
     flags.DEFINE_integer(
@@ -62,12 +55,16 @@ def define_flags(values=flags.FLAGS):
     )
 
 
-def adapt():
+def main():
     """Fits, prints the tables and writes the files."""
+    command.start_tensorflow(FLAGS.threads)
+    from ipkd_tf.deployment.early_exit import policy
+    from ipkd_tf.output import files
+    from ipkd_tf.reports import early_exit
+
     budget = _budget()
     policy.check_formats(FLAGS.format)
-    command.limit_threads(FLAGS.threads)
-    run = finished_run.open_run(FLAGS.run, FLAGS.epoch, FLAGS.data_dir)
+    run = command.open_run(FLAGS)
     held_out = _held_out(run)
     made = _study(run, held_out, budget)
     fitted = made.within(budget.limit) if budget else None
@@ -87,6 +84,8 @@ def adapt():
 
 
 def _budget():
+    from ipkd_tf.deployment import budget as budgets
+
     budget = budgets.Budget.parse(FLAGS.budget) if FLAGS.budget else None
     if budget and budget.quantity == "bytes":
         raise ValueError(
@@ -98,6 +97,8 @@ def _budget():
 
 def _held_out(run):
     """Images and labels to fit on: held out from training and from the test split."""
+    from ipkd_tf import data
+
     if run.experiment.held_out is not None:
         return run.splits.validation
     if not FLAGS.from_training:
@@ -112,6 +113,10 @@ def _held_out(run):
 
 
 def _study(run, held_out, budget):
+    import numpy as np
+
+    from ipkd_tf.deployment.early_exit import costs, policy, simulation, study
+
     bar = int(sys.stdout.isatty())
     logits = [
         (np.stack(run.network.predict(images, batch_size=250, verbose=bar)), labels)
@@ -127,6 +132,8 @@ def _study(run, held_out, budget):
 
 
 def _document(run, made, rows, quantity, held_out):
+    from ipkd_tf.training import environment
+
     return {
         "run": run.result["name"],
         "seed": run.result["seed"],
@@ -143,6 +150,9 @@ def _document(run, made, rows, quantity, held_out):
 
 def _export(run, made, fitted, budget, directory):
     """Writes the formats for a budget and says what they reach."""
+    from ipkd_tf.deployment import budget as budgets
+    from ipkd_tf.deployment.early_exit import policy, simulation
+
     images, _ = run.splits.test
     chosen = policy.Policy(fitted.thresholds, made.confidence, made.temperatures)
     outcome = simulation.simulate(made.test, made.costs, fitted.thresholds)
@@ -171,10 +181,5 @@ def _export(run, made, fitted, budget, directory):
     return {**facts, "thresholds": list(fitted.thresholds), "agreement": agreement}
 
 
-def main(argv):
-    return command.run(adapt, argv, silent=True)
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    command.start(define_flags, main)

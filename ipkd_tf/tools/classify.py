@@ -7,10 +7,9 @@ Class names come from the manifest.json beside the model. Images of another size
 
 import sys
 
-from absl import app, flags
+from absl import flags
 
-from ipkd_tf.deployment import export
-from ipkd_tf.tools import classification, command
+from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
 
@@ -28,10 +27,14 @@ def define_flags(values=flags.FLAGS):
     flags.DEFINE_integer("top", 3, "Classes to print.", lower_bound=1, flag_values=values)
 
 
-def classify(images):
+def main(images):
     """Prints the classes of each image; returns 1 if one could not be read."""
     if not images:
         raise ValueError("Expected image files after the flags. Received: images=[]")
+    command.start_tensorflow()
+    from ipkd_tf.deployment import export
+    from ipkd_tf.tools import classification
+
     model = export.open_model(FLAGS.model)
     signature = FLAGS.signature or classification.default_signature(FLAGS.model, model)
     if signature not in model.signatures:
@@ -54,10 +57,5 @@ def classify(images):
     return status
 
 
-def main(argv):
-    return command.run(lambda: classify(argv[1:]), argv[:1])
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    command.start(define_flags, main)

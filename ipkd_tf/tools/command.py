@@ -1,32 +1,64 @@
-"""What the programs have in common: one line for an error, TensorFlow's threads and chatter."""
+"""What the programs have in common: start, one line for an error, TensorFlow, shared flags."""
 
 import contextlib
+import inspect
 import os
 import sys
 
-import tensorflow as tf
-from absl import flags, logging
+from absl import app, flags, logging
+
+flags.disclaim_key_flags()  # What is defined here is listed by the --help of each program.
+FORMATS = (
+    "saved_model",
+    "keras",
+    "litert",
+    "litert_float16",
+    "litert_int8",
+    "onnx",
+    "onnx_int8",
+)
+_HELP = {"--help", "-help", "-h", "-?"}
 
 
-def run(act, argv, silent=False):
-    """Runs a program's work; an error in what the user gave is one line and exit status 1.
+def start(define_flags, main):
+    """Runs a program; it imports what is slow only in `main`, so that --help comes at once.
 
-    `silent` keeps off the terminal what the libraries below Python write there.
+    Args:
+        define_flags: Defines its flags in `flags.FLAGS`.
+        main: Its work, without arguments or with the list of what stands beside the flags.
     """
+    define_flags()
+    if _HELP & {*sys.argv[1:]}:
+        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
+    app.run(lambda argv: run(main, argv))
+
+
+def run(main, argv):
+    """Runs a program's work; an error in what the user gave is one line and exit status 1."""
     logging.set_verbosity(logging.ERROR)
+    takes_arguments = inspect.signature(main).parameters
     try:
-        if unexpected := argv[1:]:
-            raise ValueError(f"settings are given as --name=value. Received: {unexpected[0]}")
-        with quiet() if silent else contextlib.nullcontext():
-            return act()
+        if argv[1:] and not takes_arguments:
+            raise ValueError(f"settings are given as --name=value. Received: {argv[1]}")
+        return main(argv[1:]) if takes_arguments else main()
     except (ValueError, OSError) as error:
         print(f"{argv[0].rpartition('/')[-1].removesuffix('.py')}: {error}", file=sys.stderr)
         return 1
 
 
+def start_tensorflow(threads=0):
+    """Imports TensorFlow without its chatter; `threads` within an operation, 0: its choice."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet():  # It greets before it reads that level.
+        import tensorflow as tf
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
 @contextlib.contextmanager
 def quiet():
-    """Sends everything that goes to stderr meanwhile nowhere."""
+    """Keeps off the terminal what is written to stderr meanwhile, also below Python."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -36,13 +68,6 @@ def quiet():
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-
-
-def limit_threads(threads):
-    """Lets TensorFlow use so many threads within an operation; 0 leaves the choice to it."""
-    if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def define_opening_flags(values):
@@ -68,3 +93,11 @@ def define_run_flags(values):
         "threads", 1, "Of the timed calls; 0: the runtime's choice.", flag_values=values
     )
     flags.DEFINE_integer("batch_size", 1, "Images in a timed call.", flag_values=values)
+
+
+def open_run(values, threads=0):
+    """Opens the run that `define_opening_flags` names."""
+    start_tensorflow(threads)
+    from ipkd_tf.training import finished_run
+
+    return finished_run.open_run(values.run, values.epoch, values.data_dir)

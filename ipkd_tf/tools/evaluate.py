@@ -4,11 +4,9 @@ python -m ipkd_tf.tools.evaluate --run=runs/quickstart/seed0
 python -m ipkd_tf.tools.evaluate --run=runs/quickstart/seed0 --epoch=last --images=validation
 """
 
-from absl import app, flags
+from absl import flags
 
-from ipkd_tf import data
 from ipkd_tf.tools import command
-from ipkd_tf.training import evaluation, finished_run, summary
 
 FLAGS = flags.FLAGS
 
@@ -21,9 +19,12 @@ def define_flags(values=flags.FLAGS):
     flags.DEFINE_integer("batch_size", 250, "Images in a forward pass.", flag_values=values)
 
 
-def evaluate():
+def main():
     """Prints the table of the sub-models."""
-    run = finished_run.open_run(FLAGS.run, FLAGS.epoch, FLAGS.data_dir)
+    run = command.open_run(FLAGS)
+    from ipkd_tf import data
+    from ipkd_tf.training import evaluation, summary
+
     images, labels = getattr(run.splits, FLAGS.images)
     dataset = data.evaluation(images, labels, FLAGS.batch_size)
     where = f"{len(labels)} {FLAGS.images} images"
@@ -31,10 +32,5 @@ def evaluate():
     print(summary.score_table(title, evaluation.evaluate(run.network, dataset)))
 
 
-def main(argv):
-    return command.run(evaluate, argv, silent=True)
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    command.start(define_flags, main)

@@ -11,11 +11,9 @@ counts. Files and manifest.json go to RUN/export/SUBMODEL.
 import dataclasses
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
-from ipkd_tf.deployment import export, trade_off
 from ipkd_tf.tools import command
-from ipkd_tf.training import finished_run
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +31,7 @@ def define_flags(values=flags.FLAGS):
         flag_values=values,
     )
     flags.DEFINE_list(
-        "format", ["saved_model"], f"From {', '.join(export.FORMATS)}.", flag_values=values
+        "format", ["saved_model"], f"From {', '.join(command.FORMATS)}.", flag_values=values
     )
     flags.DEFINE_string("output", "", "Directory; empty: RUN/export/SUBMODEL.", flag_values=values)
     flags.DEFINE_integer("images", 0, "Test images to compare on; 0: all.", flag_values=values)
@@ -52,16 +50,18 @@ def define_flags(values=flags.FLAGS):
     )
 
 
-def export_from_flags():
+def main():
     """Opens the run, chooses the sub-model and exports it."""
     if bool(FLAGS.submodel) == bool(FLAGS.budget):
         raise ValueError(
             f"Expected either a submodel or a budget. Received: submodel={FLAGS.submodel!r}, "
             f"budget={FLAGS.budget!r}"
         )
+    command.start_tensorflow(FLAGS.threads if FLAGS.budget.endswith("s") else 0)
+    from ipkd_tf.deployment import export, trade_off
+
     export.check_formats(FLAGS.format, several=FLAGS.submodel == "all")
-    command.limit_threads(FLAGS.threads if FLAGS.budget.endswith("s") else 0)
-    run = finished_run.open_run(FLAGS.run, FLAGS.epoch, FLAGS.data_dir)
+    run = command.open_run(FLAGS)
     name = FLAGS.submodel or _within_budget(run)
     settings = trade_off.export_settings(run, FLAGS.images) | {"tolerance": _tolerance()}
     directory = FLAGS.output or pathlib.Path(FLAGS.run, "export", name)
@@ -72,6 +72,8 @@ def export_from_flags():
 
 
 def _within_budget(run):
+    from ipkd_tf.deployment import trade_off
+
     # Choosing takes every sub-model: a part of the test images is enough unless said otherwise.
     images = FLAGS.images or trade_off.Conditions.images
     conditions = trade_off.Conditions(images, FLAGS.batch_size, FLAGS.threads)
@@ -81,6 +83,8 @@ def _within_budget(run):
 
 
 def _tolerance():
+    from ipkd_tf.deployment import export
+
     asked = {name: FLAGS[name].value for name in ("difference", "agreement")}
     asked = {name: value for name, value in asked.items() if value is not None}
     return (
@@ -88,10 +92,5 @@ def _tolerance():
     )
 
 
-def main(argv):
-    return command.run(export_from_flags, argv, silent=True)
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    command.start(define_flags, main)

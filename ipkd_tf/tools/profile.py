@@ -8,12 +8,9 @@ The table goes to RUN/trade_off.json as well, the figure to RUN/trade_off.png.
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
-from ipkd_tf.deployment import export, trade_off
-from ipkd_tf.output import files
 from ipkd_tf.tools import command
-from ipkd_tf.training import environment, finished_run
 
 FLAGS = flags.FLAGS
 
@@ -21,17 +18,20 @@ FLAGS = flags.FLAGS
 def define_flags(values=flags.FLAGS):
     command.define_run_flags(values)
     flags.DEFINE_list(
-        "format", ["litert"], f"From {', '.join(export.FORMATS)}.", flag_values=values
+        "format", ["litert"], f"From {', '.join(command.FORMATS)}.", flag_values=values
     )
     flags.DEFINE_string("output", "", "Directory; empty: that of the run.", flag_values=values)
     flags.DEFINE_integer("images", 1000, "Test images for accuracy; 0: all.", flag_values=values)
     flags.DEFINE_integer("repeats", 100, "Timed calls, after 10 untimed.", flag_values=values)
 
 
-def profile():
+def main():
     """Measures, prints the table and writes trade_off.json and trade_off.png."""
-    command.limit_threads(FLAGS.threads)
-    run = finished_run.open_run(FLAGS.run, FLAGS.epoch, FLAGS.data_dir)
+    run = command.open_run(FLAGS, FLAGS.threads)
+    from ipkd_tf.deployment import trade_off
+    from ipkd_tf.output import files
+    from ipkd_tf.training import environment
+
     conditions = trade_off.Conditions(FLAGS.images, FLAGS.batch_size, FLAGS.threads, FLAGS.repeats)
     rows = trade_off.measure(run, FLAGS.format, conditions)
     print(trade_off.table(rows))
@@ -43,10 +43,5 @@ def profile():
     trade_off.draw(rows, title, directory / "trade_off.png")
 
 
-def main(argv):
-    return command.run(profile, argv, silent=True)
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    command.start(define_flags, main)

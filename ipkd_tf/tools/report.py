@@ -3,7 +3,7 @@
   python -m ipkd_tf.tools.report runs
   python -m ipkd_tf.tools.report runs/a/seed0 runs/b --output=/tmp/report --formats=markdown,latex
   python -m ipkd_tf.tools.report runs --csv=runs/results.csv --readme=README.md
-  python -m ipkd_tf.tools.report runs/results.csv --which=last
+  python -m ipkd_tf.tools.report runs/results.csv --epoch=last
 
 Arguments are directories of runs, directories above them, or CSV files that --csv wrote; none
 means runs. There is one table for each network and data set: a row for each sub-model and their
@@ -15,12 +15,9 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 
-from ipkd_tf import reports
-from ipkd_tf.output import files
 from ipkd_tf.tools import command
-from ipkd_tf.training import finished_run
 
 FLAGS = flags.FLAGS
 
@@ -34,7 +31,7 @@ def define_flags(values=flags.FLAGS):
     )
     flags.DEFINE_list(
         "formats",
-        list(reports.FORMATS),
+        ["markdown", "csv", "latex"],
         "markdown (report.md, PNG figures), csv (summary.csv), latex (report.tex, PDF figures).",
         flag_values=values,
     )
@@ -49,7 +46,7 @@ def define_flags(values=flags.FLAGS):
         flag_values=values,
     )
     flags.DEFINE_enum(
-        "which", "best", finished_run.NETWORKS, "Which epoch of each run.", flag_values=values
+        "epoch", "best", ["best", "last"], "Which epoch of each run.", flag_values=values
     )
     flags.DEFINE_string(
         "baseline", "none", "The method that differences are to.", flag_values=values
@@ -71,12 +68,16 @@ def report(paths, values, beside=None):
         beside: Paths of which the common directory gets the report, unless --output says where;
             None for `paths`.
     """
+    command.start_tensorflow()
+    from ipkd_tf import reports
+    from ipkd_tf.output import files
+
     gathered = reports.gather(paths)
     for path, why in gathered.left_out.items():
         print(f"report: {path} is left out, {why}", file=sys.stderr)
     if gathered.rows.empty:
         raise ValueError(f"Expected at least one finished run. Received: {' '.join(paths)}")
-    rows = gathered.rows[gathered.rows["which"] == values.which]
+    rows = gathered.rows[gathered.rows["which"] == values.epoch]
     comparisons = reports.compare(reports.told_apart(rows, values.mix), values.baseline)
     documents = {
         path: reports.fill(pathlib.Path(path).read_text(encoding="utf-8"), comparisons)
@@ -96,10 +97,10 @@ def _common_directory(paths):
     return os.path.commonpath([os.path.dirname(p) if p.endswith(".csv") else p for p in paths])
 
 
-def main(argv):
-    return command.run(lambda: report(argv[1:] or ["runs"], FLAGS), argv[:1])
+def main(paths):
+    """Reports what stands on the command line."""
+    report(paths or ["runs"], FLAGS)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    command.start(define_flags, main)

@@ -12,10 +12,9 @@ import dataclasses
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 
 from ipkd_tf.tools import command, report
-from ipkd_tf.training import sweep as sweeps
 from ipkd_tf.training.experiment import Experiment
 
 FLAGS = flags.FLAGS
@@ -30,7 +29,7 @@ def define_flags(values=flags.FLAGS):
     flags.adopt_module_key_flags(report, values)  # so that --help shows them
 
 
-def sweep(arguments):
+def main(arguments):
     """Runs all, then writes the report; returns the exit status."""
     paths = [text for text in arguments if not text.startswith("-")]
     settings = [text for text in arguments if text.startswith("-")]
@@ -41,6 +40,8 @@ def sweep(arguments):
             f"Expected {_PROGRAM} in the directory where the sweep is started. "
             f"Received: {str(pathlib.Path.cwd())!r}"
         )
+    from ipkd_tf.training import sweep as sweeps
+
     runs = [_run(path, seed, settings) for seed in FLAGS.seeds for path in paths]
     failed, received = sweeps.sweep(runs)
     finished = [run for run in runs if run.result]
@@ -57,6 +58,8 @@ def sweep(arguments):
 
 
 def _run(path, seed, settings):
+    from ipkd_tf.training import sweep as sweeps
+
     arguments = [f"--flagfile={path}", *settings, f"--seed={seed}"]
     try:
         experiment = _experiment(arguments, pathlib.Path(path).stem)
@@ -86,10 +89,5 @@ def _parsed(field, value):
         ) from error
 
 
-def main(argv):
-    return command.run(lambda: sweep(argv[1:]), argv[:1])
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    command.start(define_flags, main)

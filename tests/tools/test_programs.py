@@ -14,7 +14,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from ipkd_tf.deployment import export as exports
-from ipkd_tf.tools import classify, export, profile
+from ipkd_tf.tools import classify, command, export, profile
 from tests.training.test_finished_run import write_run
 
 
@@ -28,7 +28,7 @@ def run_program(program, *arguments):
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        status = program.main(values([program.__name__, *arguments]))
+        status = command.run(program.main, values([program.__name__, *arguments]))
     return status or 0, out.getvalue(), err.getvalue()
 
 

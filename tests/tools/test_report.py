@@ -46,7 +46,7 @@ class ReportTest(parameterized.TestCase):
             self.assertEqual(pathlib.Path(first).read_text(), pathlib.Path(again).read_text())
 
     def test_the_last_epoch_and_another_baseline(self):
-        _, out, _ = run_program(report, "runs", "--which=last", "--baseline=ipkd")
+        _, out, _ = run_program(report, "runs", "--epoch=last", "--baseline=ipkd")
         self.assertRegex(out, r"exit_1 +\| +50.00 ± 14.14 \| ")
         self.assertRegex(out, r"\| exit_1 +\| -10.00 \[-10.00, -10.00\] \|")
 
