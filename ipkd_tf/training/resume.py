@@ -138,7 +138,8 @@ class Keeper(keras.callbacks.Callback):
 
     def _publish(self):
         workdir.write_history(self.directory / "history.csv", self.history)
-        if best_epoch(self.history) is self.history[-1]:
+        # Inside an epoch the weights are no longer those that the last row's scores belong to.
+        if not self.step and best_epoch(self.history) is self.history[-1]:
             with averaging.averaged(self._distiller):
                 save_network(self._distiller.network, self.directory / "best.keras")
 

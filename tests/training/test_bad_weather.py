@@ -67,11 +67,7 @@ class WeatherTestCase(test_loop.TrainingTest):
     def assert_resumes(self, **settings):
         """The run ends bit for bit as one that was left alone."""
         loop.run(self.experiment("broken", **settings))
-        straight = self.directory / "straight"
-        if settings:
-            loop.run(self.experiment("straight", **settings))
-        else:
-            straight = test_loop._straight_run(self.experiment)
+        straight = test_loop.straight_run(self.experiment, **settings)
         self.assert_same_run(straight, "broken")
         results = [files.read_json(pathlib.Path(d, "result.json")) for d in (straight, self.broken)]
         for result in results:
@@ -130,7 +126,7 @@ class ResumeTest(WeatherTestCase):
         self.interrupt(At(crash, train_batch=14), checkpoint_minutes=0)
         shutil.move(self.broken, self.directory / "elsewhere")
         loop.run(self.experiment("elsewhere"))
-        self.assert_same_run(test_loop._straight_run(self.experiment), "elsewhere")
+        self.assert_same_run(test_loop.straight_run(self.experiment), "elsewhere")
 
     def test_a_clock_that_jumps(self):
         jumps = iter(range(10**9, 0, -(10**5)))
@@ -170,6 +166,33 @@ class ResumeTest(WeatherTestCase):
             message = self.interrupt(At(crash), OSError, checkpoint_minutes=0)
         self.assertIn("No space left on device", message)
         self.assertLen(list((self.broken / "checkpoints").iterdir()), 2)
+        self.assert_resumes()
+
+
+class FirstEpochIsBestTest(WeatherTestCase):
+    """The best network is one that no later epoch replaces: nothing may write over it."""
+
+    settings = {"learning_rate": 1.5, "schedule": "constant"}
+
+    def assert_resumes(self):
+        super().assert_resumes(**self.settings)
+        self.assertEqual(files.read_json(self.broken / "result.json")["best_epoch"], 1)
+
+    def test_cut_in_a_step(self):
+        self.interrupt(At(terminate, train_batch=13), Terminated, **self.settings)
+        self.assert_resumes()
+
+    def test_cut_in_a_validation(self):
+        self.interrupt(At(terminate, test_batch=5), Terminated, **self.settings)  # 3 an epoch
+        newest = max((self.broken / "checkpoints").iterdir()).name
+        self.assertEqual(newest, "step-0000000020.npz")
+        self.assert_resumes()
+
+    def test_cut_in_the_write_of_the_best_network_and_in_the_next_epoch(self):
+        with mock.patch.object(resume, "save_network", side_effect=KeyboardInterrupt):
+            self.interrupt(At(crash), **self.settings)
+        self.assertFalse((self.broken / "best.keras").exists())
+        self.interrupt(At(terminate, train_batch=4), Terminated, **self.settings)
         self.assert_resumes()
 
 

@@ -156,14 +156,14 @@ class OutputsTest(TrainingTest):
 
 
 @functools.cache
-def _straight_directory():
+def _straight_directory(settings):
     return tempfile.TemporaryDirectory(prefix="straight_run")
 
 
-def _straight_run(experiment):
+def straight_run(experiment, **settings):
     """Trains once, without interruption, for all tests; returns the directory of the run."""
-    directory = _straight_directory().name
-    loop.run(experiment(directory))
+    directory = _straight_directory(tuple(settings.items())).name
+    loop.run(experiment(directory, **settings))
     return directory
 
 
@@ -171,7 +171,7 @@ class ResumeTest(TrainingTest):
     def setUp(self):
         super().setUp()
         self.enter_context(mock.patch.object(summary, "draw"))  # the slowest part of a tiny run
-        self.straight = _straight_run(self.experiment)
+        self.straight = straight_run(self.experiment)
 
     @parameterized.parameters(
         {"epoch": 1, "batches": 0}, {"epoch": 2, "batches": 7}, {"epoch": 0, "batches": 2}
