@@ -25,7 +25,7 @@ class ResultsTest(absltest.TestCase):
     def test_tables_in_documents_are_the_results(self):
         for path, text in marked_documents().items():
             rows = reports.read_csv(RESULTS)
-            comparisons = reports.compare(reports.told_apart(rows[rows["which"] == "best"]))
+            comparisons = reports.compare(reports.label_variants(rows[rows["which"] == "best"]))
             with self.subTest(path.name):
                 command = COMMAND.format(path.relative_to(ROOT))
                 self.assertEqual(text, reports.fill(text, comparisons), f"run {command}")

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy import stats
 
 from ipkd_tf.reports import paper
-from ipkd_tf.reports.mixing import NETWORK_AND_DATA
+from ipkd_tf.reports.runs import NETWORK_AND_DATA
 from ipkd_tf.training.experiment import METHODS
 
 AVERAGE = "average"
@@ -49,33 +49,35 @@ class Comparison:
 
     def of(self, method, variant):
         """The cells of one column, by sub-model; sub-models that it has not are NaN."""
-        own = self.cells[(self.cells["method"] == method) & (self.cells["variant"] == variant)]
-        return own.set_index("submodel").reindex(self.submodels)
+        cells = _select(self.cells, method, variant)
+        return cells.set_index("submodel").reindex(self.submodels)
 
     def seeds(self, method, variant):
         """Seeds of the runs of one column."""
-        return sorted(self._runs(method, variant)["seed"].unique().tolist())
+        return sorted(_select(self.rows, method, variant)["seed"].unique().tolist())
 
     def costs(self, method, variant):
         """Multiply-adds of the sub-models of one column, by name."""
-        return self._runs(method, variant).groupby("submodel")["multiply_adds"].first()
+        rows = _select(self.rows, method, variant)
+        return rows.groupby("submodel")["multiply_adds"].first()
 
-    def _runs(self, method, variant):
-        return self.rows[(self.rows["method"] == method) & (self.rows["variant"] == variant)]
+
+def _select(frame, method, variant):
+    return frame[(frame["method"] == method) & (frame["variant"] == variant)]
 
 
 def compare(rows, baseline="none"):
     """Compares the methods of each network and data set.
 
     Args:
-        rows: What `mixing.told_apart` returns.
+        rows: What `runs.label_variants` returns.
         baseline: The method that differences are to.
 
     Returns:
         List of `Comparison`, sorted by network and data set.
 
     Example:
-        >>> comparison, = compare(told_apart(rows))
+        >>> comparison, = compare(label_variants(rows))
         >>> comparison.of("ipkd_ta_m", "").loc["average", ["difference", "confidence_low"]]
     """
     return [
@@ -87,12 +89,13 @@ def compare(rows, baseline="none"):
 def _paper_order(column):
     if column.name != "method":
         return column
-    return column.map(lambda method: (METHODS.index(method) if method in METHODS else 99, method))
+    last = len(METHODS)
+    return column.map(lambda method: (METHODS.index(method) if method in METHODS else last, method))
 
 
 def _comparison(model, dataset, baseline, rows):
     rows = rows.assign(accuracy=100 * rows["accuracy"])
-    scores = _with_averages(rows)
+    scores = _add_averages(rows[[*_RUN, "submodel", "accuracy"]])
     cells = scores.groupby(_CELL, sort=False)["accuracy"]
     cells = cells.agg(accuracy="mean", standard_deviation="std", runs="count")
     cells = cells.join(_differences(scores, baseline)).reset_index()
@@ -101,12 +104,11 @@ def _comparison(model, dataset, baseline, rows):
     return Comparison(model, dataset, baseline, rows, cells)
 
 
-def _with_averages(rows):
-    scores = rows[[*_RUN, "submodel", "accuracy"]]
+def _add_averages(scores):
     average = scores.groupby(_RUN, sort=False)["accuracy"].mean().reset_index()
-    whole = pd.concat([scores, average.assign(submodel=AVERAGE)], ignore_index=True)
-    order = {name: number for number, name in enumerate(whole["submodel"].unique())}
-    return whole.sort_values(
+    scores = pd.concat([scores, average.assign(submodel=AVERAGE)], ignore_index=True)
+    order = {name: number for number, name in enumerate(scores["submodel"].unique())}
+    return scores.sort_values(
         [*_RUN, "submodel"],
         key=lambda column: column.map(order) if column.name == "submodel" else _paper_order(column),
         kind="stable",
@@ -117,16 +119,14 @@ def _differences(scores, baseline):
     """Mean difference per cell over the seeds that the method and the baseline share."""
     reference = scores[scores["method"] == baseline]
     # One baseline serves all variants; of several, each variant has its own.
-    alike = ["variant"] if reference["variant"].nunique() > 1 else []
-    reference = reference[["seed", "submodel", *alike, "accuracy"]]
+    on = ["seed", "submodel"] + (["variant"] if reference["variant"].nunique() > 1 else [])
     others = scores[scores["method"] != baseline]
-    pairs = others.merge(reference, on=["seed", "submodel", *alike], suffixes=("", "_baseline"))
+    pairs = others.merge(reference[[*on, "accuracy"]], on=on, suffixes=("", "_baseline"))
     pairs["difference"] = pairs["accuracy"] - pairs["accuracy_baseline"]
     cells = pairs.groupby(_CELL, sort=False)["difference"]
     cells = cells.agg(difference="mean", error="sem", pairs="count")
     # Student's t: the standard deviation of the differences is itself estimated from them.
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, cells["pairs"] - 1)
-    half = cells.pop("error") * quantile
+    half = cells.pop("error") * stats.t.ppf((1 + CONFIDENCE) / 2, cells["pairs"] - 1)
     cells.insert(1, "confidence_low", cells["difference"] - half)
     cells.insert(2, "confidence_high", cells["difference"] + half)
     return cells

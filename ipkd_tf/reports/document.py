@@ -1,4 +1,4 @@
-"""The report as files: tables in Markdown, CSV and LaTeX, figures, and what is left out."""
+"""The report as files, and its tables between marks in other Markdown files."""
 
 import pathlib
 import re
@@ -10,6 +10,11 @@ from ipkd_tf.output import files
 from ipkd_tf.reports import figures, tables
 
 FORMATS = ("markdown", "csv", "latex")
+_MARK = re.compile(r"^<!-- report: .*$", re.M)
+# Another comment inside means that the end mark is missing: nothing beyond may be replaced.
+_MARKED = re.compile(
+    r"(^<!-- report: (\S+) (\S+)( differences)? -->\n)(?:(?!<!--).)*(<!-- end -->)", re.M | re.S
+)
 
 
 def markdown(comparisons, left_out=None, figure="{}.png"):
@@ -21,12 +26,11 @@ def markdown(comparisons, left_out=None, figure="{}.png"):
         figure: Where the figures are, `{}` standing for the name of a comparison; "" for none.
     """
     parts = ["# Results"]
-    for comparison in comparisons:
+    for name, comparison in _by_file_name(comparisons).items():
         parts.append(f"## {comparison.model} on {comparison.dataset}")
         parts.append(tables.accuracies(comparison).markdown())
         if figure:
-            name = figure.format(file_name(comparison))
-            parts.append(f"![Accuracy by sub-model and by multiply-adds]({name})")
+            parts.append(f"![Accuracy by sub-model and by multiply-adds]({figure.format(name)})")
         if differences := tables.differences(comparison):
             parts.append(differences.markdown())
     if left_out:
@@ -37,11 +41,10 @@ def markdown(comparisons, left_out=None, figure="{}.png"):
 
 def latex(comparisons):
     """The tables as LaTeX floats, for `\\input` in a document that uses booktabs."""
-    parts = []
-    for comparison in comparisons:
-        name = file_name(comparison)
-        parts.append(tables.accuracies(comparison, tables.LATEX).latex(f"tab:{name}"))
-        if differences := tables.differences(comparison, tables.LATEX):
+    parts = ["% Needs \\usepackage{booktabs}."]
+    for name, comparison in _by_file_name(comparisons).items():
+        parts.append(tables.accuracies(comparison).latex(f"tab:{name}"))
+        if differences := tables.differences(comparison):
             parts.append(differences.latex(f"tab:{name}_differences"))
     return "\n".join(parts)
 
@@ -53,9 +56,14 @@ def summary(comparisons):
     return whole[["model", "dataset", *whole.columns.drop(["model", "dataset"])]]
 
 
-def file_name(comparison):
-    """A name for the files of a comparison, such as msdnet_cifar10."""
-    return re.sub(r"[^\w.]+", "_", f"{comparison.model}_{comparison.dataset}").strip("_")
+def _by_file_name(comparisons):
+    """The comparisons by a name for their files, such as msdnet_cifar10; equal ones numbered."""
+    names = {}
+    for one in comparisons:
+        base = re.sub(r"[^\w.]+", "_", f"{one.model}_{one.dataset}").strip("_")
+        numbered = (f"{base}_{number}" for number in range(2, len(comparisons) + 1))
+        names[next(name for name in (base, *numbered) if name not in names)] = one
+    return names
 
 
 def write(directory, comparisons, left_out=None, formats=FORMATS):
@@ -82,15 +90,52 @@ def write(directory, comparisons, left_out=None, formats=FORMATS):
         "csv": ("summary.csv", lambda: summary(comparisons).round(4).to_csv(index=False)),
         "latex": ("report.tex", lambda: latex(comparisons)),
     }
-    for form in formats:
-        name, make = texts[form]
+    written = []
+    for name, make in (texts[form] for form in formats):
         files.write_text(directory / name, make())
-    endings = [
-        ending for form, ending in (("markdown", "png"), ("latex", "pdf")) if form in formats
-    ]
-    drawn = [f"{file_name(one)}.{ending}" for one in comparisons for ending in endings]
-    for one in comparisons if endings else ():
-        figure = figures.draw(one)
+        written.append(directory / name)
+    endings = {"markdown": "png", "latex": "pdf"}
+    endings = [ending for form, ending in endings.items() if form in formats]
+    for name, comparison in _by_file_name(comparisons).items() if endings else ():
+        figure = figures.draw(comparison)
         for ending in endings:
-            drawing.save(figure, directory / f"{file_name(one)}.{ending}")
-    return [directory / name for name in [*(texts[form][0] for form in formats), *drawn]]
+            drawing.save(figure, directory / f"{name}.{ending}")
+            written.append(directory / f"{name}.{ending}")
+    return written
+
+
+def fill(text, comparisons):
+    """Replaces what stands between each pair of marks by the table that the first one names.
+
+    Args:
+        text: Markdown with lines such as `<!-- report: msdnet_small cifar10 -->` or
+            `<!-- report: msdnet_small cifar10 differences -->`, each with its `<!-- end -->`.
+        comparisons: List of `Comparison`.
+
+    Raises:
+        ValueError: There is no mark, one has no end before the next comment, or none of the
+            comparisons is the one a mark names.
+    """
+    by_name = {(one.model, one.dataset): one for one in comparisons}
+    complete = {match.start() for match in _MARKED.finditer(text)}
+    marks = list(_MARK.finditer(text))
+    if not marks:
+        raise ValueError(
+            "Expected marks in the file, such as <!-- report: msdnet_small cifar10 --> and "
+            "<!-- end -->. Received: none"
+        )
+    if open_marks := [mark[0] for mark in marks if mark.start() not in complete]:
+        raise ValueError(
+            "Expected <!-- report: MODEL DATASET --> or ... DATASET differences -->, and "
+            f"<!-- end --> before any other comment. Received: {open_marks[0]!r}"
+        )
+
+    def table(match):
+        begin, model, dataset, differences, end = match.groups()
+        make = tables.differences if differences else tables.accuracies
+        table = make(by_name[model, dataset]) if (model, dataset) in by_name else None
+        if table is None:
+            raise ValueError(f"No finished run is there for a mark. Received: {begin.strip()!r}")
+        return f"{begin}{table.markdown()}\n{end}"
+
+    return _MARKED.sub(table, text)

@@ -7,6 +7,7 @@ from ipkd_tf.reports import paper
 from ipkd_tf.reports.comparison import AVERAGE
 
 _APART = 0.06  # Of the distance of two sub-models, so that bars do not cover each other.
+_STRONGEST = "ipkd_ta_m"  # The method the paper proposes has the strongest colour.
 
 
 def draw(comparison):
@@ -17,37 +18,28 @@ def draw(comparison):
             same scale.
 
     Returns:
-        A matplotlib figure, for `drawing.save`.
+        A matplotlib figure, for `output.figures.save`.
     """
     has_paper = comparison.cells["paper"].notna().any()
-    figure, panels = figures.figure(
-        2 + has_paper, f"{comparison.model} on {comparison.dataset}", sharey=True
-    )
+    title = f"{comparison.model} on {comparison.dataset}"
+    figure, panels = figures.figure(2 + has_paper, title, sharey=True)
     submodels = [name for name in comparison.submodels if name != AVERAGE]
-    count = len(comparison.variants)
-    for number, variant in enumerate(comparison.variants):
-        style = {**figures.style(number, count), "label": paper.title(*variant)}
+    variants = comparison.variants
+    strength = sorted(variants, key=lambda variant: variant[0] == _STRONGEST)
+    for number, variant in enumerate(variants):
+        style = figures.style(strength.index(variant), len(variants), paper.title(*variant))
         cells = comparison.of(*variant).loc[submodels]
-        places = np.arange(len(submodels)) + _APART * (number - (count - 1) / 2)
+        places = np.arange(len(submodels)) + _APART * (number - (len(variants) - 1) / 2)
         costs = comparison.costs(*variant).reindex(submodels) / 1e6
-        _plot(panels[0], places, cells, style)
-        _plot(panels[1], costs, cells, style)
+        for axes, x in zip(panels, (places, costs), strict=False):
+            axes.errorbar(x, cells["accuracy"], cells["standard_deviation"], capsize=2, **style)
         if cells["paper"].notna().any():
             panels[2].plot(places, cells["paper"], **style)
-    _label(panels, submodels)
-    return figure
-
-
-def _plot(axes, places, cells, style):
-    axes.errorbar(places, cells["accuracy"], cells["standard_deviation"], capsize=2, **style)
-
-
-def _label(panels, submodels):
     panels[0].set(ylabel="test accuracy (%)")
     panels[1].set(xlabel="multiply-adds per image (millions)")
-    for axes, name in zip(
-        panels[::2], ("sub-model", "sub-model, the paper's figures"), strict=False
-    ):
-        axes.set_xticks(range(len(submodels)), submodels)
-        axes.set(xlabel=name)
+    labels = ("sub-model", "sub-model, the paper's figures")
+    for axes, label in zip(panels[::2], labels, strict=False):
+        axes.set_xticks(range(len(submodels)), map(figures.plain, submodels))
+        axes.set(xlabel=label)
     panels[0].legend(fontsize="small")
+    return figure

@@ -16,38 +16,25 @@ SCORES = {
     "parameters": int,
     "multiply_adds": int,
 }
+NETWORK_AND_DATA = ["model", "dataset"]
 _IDENTITY = {"model": str, "dataset": str, "method": str, "seed": int, "name": str}
 _EPOCH = {"which": str, "epoch": int, "submodel": str}
 _IMAGES = ("train", "validation", "test")
+_VERSIONS = ("ipkd_tf", "git_commit", "tensorflow", "cpus")
 _CIRCUMSTANCES = {
     **{f"{part}_images": int for part in _IMAGES},
     "training_seconds": float,
-    **dict.fromkeys(("date", "ipkd_tf", "git_commit", "tensorflow", "cpus", "devices"), str),
+    **dict.fromkeys(("date", *_VERSIONS, "devices"), str),
 }
 # Where things are and what is written beside the results.
 _PLACES = {"workdir", "data_dir", "checkpoint_minutes", "tensorboard"}
 _FIELDS = [f for f in dataclasses.fields(Experiment) if f.name not in _PLACES | set(_IDENTITY)]
 SETTINGS = {field.name: field.type for field in _FIELDS}
-_DEFAULTS = {field.name: field.default for field in _FIELDS}
 COLUMNS = {**_IDENTITY, **_EPOCH, **SCORES, **_CIRCUMSTANCES, **SETTINGS}
 
 
 class _Unfinished(ValueError):
     """A run that has not come to its last epoch; the message says how far it is."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Gathered:
-    """What `gather` found.
-
-    Attributes:
-        rows: `pandas.DataFrame` of `COLUMNS` and `source` (the run as messages name it), one row
-            per run, choice of epoch (`which`: best or last) and sub-model. Accuracies are shares.
-        left_out: Why a run that was found is not among them, by directory.
-    """
-
-    rows: pd.DataFrame
-    left_out: dict
 
 
 def gather(paths):
@@ -58,37 +45,34 @@ def gather(paths):
             with equal scores counts once.
 
     Returns:
-        `Gathered`; runs that are unfinished or damaged are listed in it, with the reason.
+        (rows, left_out). `pandas.DataFrame` of `COLUMNS` and `source` (the run as messages name
+        it), a row per run, choice of epoch (`which`: best or last) and sub-model, accuracies as
+        shares; and why a run that was found is not among them, by directory.
 
     Raises:
         ValueError: A path holds no run, or a CSV file is not one of `write_csv`.
 
     Example:
-        >>> gather(["runs"]).rows.groupby(["method", "submodel"])["accuracy"].mean()
+        >>> rows, _ = gather(["runs"])
+        >>> rows.groupby(["method", "submodel"])["accuracy"].mean()
     """
-    frames, left_out, seen = [], {}, set()
-    for path in map(pathlib.Path, paths):
-        if path.suffix == ".csv":
-            frames.append(read_csv(path))
-            continue
-        for directory in _run_directories(path):
-            if directory.resolve() in seen:
-                continue
-            seen.add(directory.resolve())
-            try:
-                frames.append(_read_run(directory))
-            except _Unfinished as error:
-                left_out[str(directory)] = f"unfinished: {error}"
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                left_out[str(directory)] = f"damaged: {error!r}"
+    paths = [pathlib.Path(path) for path in paths]
+    frames = [read_csv(path) for path in paths if path.suffix == ".csv"]
+    directories = [d for path in paths if path.suffix != ".csv" for d in _run_directories(path)]
+    left_out = {}
+    for directory in {directory.resolve(): directory for directory in directories}.values():
+        try:
+            frames.append(_read_run(directory))
+        except _Unfinished as error:
+            left_out[str(directory)] = f"unfinished: {error}"
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            left_out[str(directory)] = f"damaged: {error!r}"
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*COLUMNS])
-    return Gathered(rows.drop_duplicates(list(COLUMNS), ignore_index=True), left_out)
+    return rows.drop_duplicates(list(COLUMNS), ignore_index=True), left_out
 
 
 def _run_directories(path):
-    found = {
-        file.parent for name in ("result.json", "flags.txt") for file in sorted(path.rglob(name))
-    }
+    found = {file.parent for name in ("result.json", "flags.txt") for file in path.rglob(name)}
     if not found:
         raise ValueError(
             "Expected the directory of a run, one above, or a CSV file of results. "
@@ -105,39 +89,36 @@ def _read_run(directory):
         done, epochs = result["last_epoch"], result["settings"]["epochs"]
         raise _Unfinished(f"{done} of {epochs} epochs are done")
     environment = files.read_json(directory / "environment.json") or {}
-    rows = []
-    for which in finished_run.NETWORKS:
-        run = finished_run.open_run(directory, which)
-        shared = _facts_of_run(run, environment)
-        rows += [{**shared, **_facts_of_submodel(row)} for row in run.rows]
-    return _typed(pd.DataFrame(rows)).assign(source=str(directory))
+    rows = [
+        # Counts of images divided in single precision: what is beyond 7 digits is rounding.
+        facts | {"submodel": row["name"]} | {key: round(row[key], 7) for key in SCORES}
+        for run in (finished_run.open_run(directory, which) for which in finished_run.NETWORKS)
+        for facts in [_facts(run, environment)]
+        for row in run.rows
+    ]
+    return _parse(pd.DataFrame(rows)).assign(source=str(directory))
 
 
-def _facts_of_run(run, environment):
+def _facts(run, environment):
+    """What all sub-models of a run have in common."""
     result = run.result
-    examples = result["examples"]
     return {
         **dataclasses.asdict(run.experiment),
         "name": result["name"],
         "which": run.which,
         "epoch": result[f"{run.which}_epoch"],
-        **{f"{part}_images": examples[part] for part in _IMAGES},
+        **{f"{part}_images": result["examples"][part] for part in _IMAGES},
         "training_seconds": result["seconds"]["training"],
-        **{key: str(environment.get(key) or "") for key in ("ipkd_tf", "git_commit", "tensorflow")},
-        "cpus": str(environment.get("cpus", "")),
+        **{key: str(environment.get(key) or "") for key in _VERSIONS},
         "date": environment.get("start", "")[:10],
         "devices": "; ".join(environment.get("devices", [])),
     }
 
 
-def _facts_of_submodel(row):
-    # Counts of images divided in single precision: what is beyond 7 digits is rounding.
-    return {"submodel": row["name"], **{key: round(row[key], 7) for key in SCORES}}
-
-
-def _typed(frame):
+def _parse(frame):
     """The columns of `COLUMNS` in their order, each of its type; settings missing get defaults."""
-    frame = frame.assign(**{k: v for k, v in _DEFAULTS.items() if k not in frame})
+    defaults = {field.name: field.default for field in _FIELDS if field.name not in frame}
+    frame = frame.assign(**defaults)
     if missing := [name for name in COLUMNS if name not in frame]:
         raise ValueError(f"Expected the columns {', '.join(missing)} as well.")
     for name, kind in COLUMNS.items():
@@ -147,22 +128,61 @@ def _typed(frame):
 
 
 def write_csv(rows, path):
-    """Writes the rows of `Gathered`, sorted and without the places of this machine."""
-    order = ["model", "dataset", "name", "method", "seed", "which"]
+    """Writes the rows of `gather`, sorted and without the places of this machine."""
+    order = [*NETWORK_AND_DATA, "name", "method", "seed", "which"]
     with files.replacing(path) as aside:
         rows.sort_values(order, kind="stable").to_csv(aside, columns=list(COLUMNS), index=False)
 
 
 def read_csv(path):
-    """The rows that `write_csv` wrote.
-
-    Raises:
-        ValueError: The file is not one of `write_csv`.
-    """
+    """The rows that `write_csv` wrote; ValueError if the file is not one of it."""
     try:
-        frame = _typed(pd.read_csv(path, dtype=str, keep_default_na=False))
+        frame = _parse(pd.read_csv(path, dtype=str, keep_default_na=False))
     except (ValueError, OSError) as error:
         raise ValueError(
             f"Expected a file of results as this package writes it. {error} Received: {str(path)!r}"
         ) from error
     return frame.assign(source=f"{path}: " + frame["name"] + " seed " + frame["seed"].astype(str))
+
+
+def label_variants(rows, mix=False):
+    """Adds the column `variant`: "" or, of mixed runs, the settings in which they differ.
+
+    Args:
+        rows: Rows of `gather`, of one choice of epoch.
+        mix: Whether settings other than method and seed may differ within a network and data set.
+
+    Raises:
+        ValueError: Settings differ and `mix` is false, or two runs are of the same network, data
+            set, settings and seed.
+
+    Example:
+        >>> set(label_variants(rows, mix=True)["variant"])
+        {'temperature=1.0', 'temperature=5.0'}
+    """
+    groups = rows.groupby(NETWORK_AND_DATA, sort=False)
+    labelled = pd.concat([_label_group(group, mix) for _, group in groups])
+    for _, same in labelled.groupby([*NETWORK_AND_DATA, "method", "variant", "seed"], sort=False):
+        if len(sources := same["source"].unique()) > 1:
+            raise ValueError(
+                "Expected one run of a network, data set, method and seed with the same settings; "
+                f"leave one out. Received: {sources[0]}, {sources[1]}"
+            )
+    return labelled
+
+
+def _label_group(group, mix):
+    varying = [name for name in SETTINGS if group[name].nunique() > 1]
+    if varying and not mix:
+        name, also = varying[0], varying[1:]
+        first = group.iloc[0]
+        other = group[group[name] != first[name]].iloc[0]
+        raise ValueError(
+            f"Expected runs of {first['model']} on {first['dataset']} that differ in method and "
+            f"seed{' (' + ', '.join(also) + ' differ too)' if also else ''}; name fewer runs, or "
+            "give --mix to show them in columns of their own. "
+            f"Received: {name}={first[name]} in {first['source']}, {name}={other[name]} in "
+            f"{other['source']}"
+        )
+    texts = [f"{name}=" + group[name].astype(str) for name in varying]
+    return group.assign(variant=texts[0].str.cat(texts[1:], sep=", ") if texts else "")

@@ -1,134 +1,84 @@
-"""A comparison as tables in the paper's layout, in Markdown or LaTeX, each with its note."""
+"""A comparison as tables in the paper's layout, each with the note that stands below it."""
 
 import dataclasses
-from collections.abc import Callable
 
 import pandas as pd
 
-from ipkd_tf.reports import notes, paper
-from ipkd_tf.reports.comparison import AVERAGE
-
-_LATEX_SPECIAL = str.maketrans(
-    {sign: f"\\{sign}" for sign in "_%&#${}"} | {"±": "$\\pm$", "†": "$^\\dagger$"}
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Markup:
-    """How a format writes bold text and plain text."""
-
-    bold: Callable[[str], str]
-    text: Callable[[str], str]
-
-
-MARKDOWN = Markup("**{}**".format, lambda text: text.replace("|", "\\|"))
-LATEX = Markup("\\textbf{{{}}}".format, lambda text: text.translate(_LATEX_SPECIAL))
+from ipkd_tf.output import tables
+from ipkd_tf.reports import paper
+from ipkd_tf.reports.comparison import AVERAGE, CONFIDENCE
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Cells as text, ready for the page, and the note that explains them."""
+    """Cells as text, the best in `**`, and the note that explains them."""
 
     cells: pd.DataFrame
     note: str
 
     def markdown(self):
-        table = self.cells.to_markdown(
-            colalign=["left", *["right"] * self.cells.shape[1]], disable_numparse=True
-        )
-        return f"{table}\n\n{self.note}"
+        return tables.markdown(self.cells, self.note)
 
     def latex(self, label):
-        """A floating table; the document needs the package booktabs."""
-        cells = self.cells.rename_axis(None)
-        return cells.to_latex(
-            escape=False,
-            caption=self.note,
-            label=label,
-            position="tb",
-            column_format="l" + "r" * cells.shape[1],
-        ).replace("\\begin{tabular}", "\\centering\n\\begin{tabular}")
+        return tables.latex(self.cells, self.note, label)
 
 
-def accuracies(comparison, markup=MARKDOWN):
-    """Sub-models and their average by methods: mean, standard deviation, the paper's figure.
-
-    Args:
-        comparison: `Comparison`.
-        markup: `MARKDOWN` or `LATEX`.
-    """
+def accuracies(comparison):
+    """Sub-models and their average by methods: mean, standard deviation, the paper's figure."""
     columns = [comparison.of(*variant) for variant in comparison.variants]
-    best = pd.concat([column["accuracy"] for column in columns], axis=1).map(_shown).max(axis=1)
-    if len(columns) == 1:  # One method alone is not the best of anything.
-        best[:] = float("nan")
+    shown = pd.concat([column["accuracy"].map(_round) for column in columns], axis=1)
+    best = shown.max(axis=1) if len(columns) > 1 else pd.Series(float("nan"), shown.index)
     texts = [
-        [_accuracy(cell, best[cell.Index], markup) for cell in column.itertuples()]
-        for column in columns
+        [_accuracy(cell, best[cell.Index]) for cell in column.itertuples()] for column in columns
     ]
-    heads = [_head(comparison, variant, markup) for variant in comparison.variants]
-    cells = _frame(comparison.submodels, heads, texts, markup)
-    return Table(cells, markup.text(notes.on_accuracies(comparison)))
+    return Table(_frame(comparison, comparison.variants, "runs", texts), _note(comparison))
 
 
-def differences(comparison, markup=MARKDOWN):
-    """Each method minus the baseline, paired by seed; None if no seed has both.
-
-    Args:
-        comparison: `Comparison`.
-        markup: `MARKDOWN` or `LATEX`.
-    """
+def differences(comparison):
+    """Each method minus the baseline, paired by seed; None if no seed has both."""
     variants = [v for v in comparison.variants if comparison.of(*v)["pairs"].any()]
     if not variants:
         return None
     columns = [comparison.of(*variant) for variant in variants]
-    texts = [[_difference(cell, markup) for cell in column.itertuples()] for column in columns]
-    heads = [_marked(variant, comparison.of(*variant)["pairs"], markup) for variant in variants]
-    cells = _frame(comparison.submodels, heads, texts, markup)
+    texts = [[_difference(cell) for cell in column.itertuples()] for column in columns]
+    cells = _frame(comparison, variants, "pairs", texts)
     reference = _paper_average(comparison, variants)
-    if reference is not None:
-        name = paper.full_size(comparison.model)
-        cells.loc[markup.text(f"{AVERAGE}, paper's {name}")] = reference
-    return Table(cells, markup.text(notes.on_differences(comparison, variants, reference)))
+    if reference:
+        cells.loc[f"{AVERAGE}, paper's {paper.full_size(comparison.model)}"] = reference
+    pairs = pd.concat([column["pairs"] for column in columns]).dropna().astype(int)
+    equal = any("‡" in text for column in texts for text in column)
+    return Table(cells, _note_on_differences(comparison, pairs, reference, equal))
 
 
-def _frame(submodels, heads, texts, markup):
-    data = dict(enumerate(texts))
-    frame = pd.DataFrame(data, index=[markup.text(name) for name in submodels])
+def _frame(comparison, variants, counts, texts):
+    """Texts under the titles of their columns, with a dagger where all rests on one seed."""
+    single = [variant for variant in variants if comparison.of(*variant)[counts].max() == 1]
+    heads = [paper.title(*variant) + "†" * (variant in single) for variant in variants]
+    frame = pd.DataFrame(dict(enumerate(texts)), index=comparison.submodels)
     return frame.set_axis(heads, axis=1).rename_axis("sub-model")
 
 
-def _shown(value):
+def _round(value):
     """The number that the page shows: what looks equal there is equally good."""
     return float(f"{value:.2f}")
 
 
-def _accuracy(cell, best, markup):
+def _accuracy(cell, best):
     if pd.isna(cell.accuracy):
         return ""
-    text = f"{cell.accuracy:.2f}"
-    if cell.runs > 1:
-        text += f" ± {cell.standard_deviation:.2f}"
-    text = markup.text(text)
-    text = markup.bold(text) if _shown(cell.accuracy) == best else text
+    text = f"{cell.accuracy:.2f}" + (f" ± {cell.standard_deviation:.2f}" if cell.runs > 1 else "")
+    text = f"**{text}**" if _round(cell.accuracy) == best else text
     return text if pd.isna(cell.paper) else f"{text} ({cell.paper:.2f})"
 
 
-def _difference(cell, markup):
+def _difference(cell):
     if pd.isna(cell.difference):
         return ""
     text = f"{cell.difference:+.2f}"
     if cell.pairs > 1:
         text += f" [{cell.confidence_low:+.2f}, {cell.confidence_high:+.2f}]"
+        text += "‡" * (_round(cell.confidence_high) == _round(cell.confidence_low))
     return text if pd.isna(cell.paper_difference) else f"{text} ({cell.paper_difference:+.2f})"
-
-
-def _head(comparison, variant, markup):
-    return _marked(variant, comparison.of(*variant)["runs"], markup)
-
-
-def _marked(variant, counts, markup):
-    """The title of a column, with a dagger if it rests on one seed."""
-    return markup.text(paper.title(*variant) + ("†" if counts.max() == 1 else ""))
 
 
 def _paper_average(comparison, variants):
@@ -139,3 +89,61 @@ def _paper_average(comparison, variants):
     average = paper.differences(table, comparison.baseline).loc[AVERAGE]
     texts = [f"{average[method]:+.2f}" if method in average else "" for method, _ in variants]
     return texts if any(texts) else None
+
+
+def _note(comparison):
+    """How the accuracies came about and what they rest on."""
+    seeds = [comparison.seeds(*variant) for variant in comparison.variants]
+    several = [_join(own) for own in seeds if len(own) > 1]
+    parts = [_protocol(comparison.rows)]
+    if several:
+        each = several[:1] if len(set(several)) == 1 else map(_join, seeds)
+        parts.append(f"mean ± standard deviation over seeds {_join(each, ' / ')}")
+    if len(seeds) > 1:
+        parts.append("best of each row in bold")
+    if single := sorted({own[0] for own in seeds if len(own) == 1}):
+        parts.append(f"† one seed ({_join(single)}), so the spread is unknown")
+    if comparison.cells["paper"].notna().any():
+        parts.append(f"in brackets {_paper_protocol(comparison.model)}")
+    return "; ".join(parts) + "."
+
+
+def _note_on_differences(comparison, pairs, reference, equal):
+    baseline = paper.title(comparison.baseline).replace("No d", "no d")
+    parts = [f"Difference to {baseline} in points of accuracy, each run against that of its seed"]
+    if several := sorted({*pairs} - {0, 1}):
+        count = _join(several, " or ")
+        parts.append(f"mean of {count} pairs [{CONFIDENCE:.0%} confidence interval, Student's t]")
+    if equal:
+        parts.append("‡ the pairs are equal, so the interval says nothing")
+    if 1 in {*pairs}:
+        parts.append("† one pair, so no interval")
+    if reference:
+        parts.append(f"last row: {_paper_protocol(comparison.model)}")
+    elif comparison.cells["paper_difference"].notna().any():
+        parts.append("in brackets the paper's differences")
+    return "; ".join(parts) + "."
+
+
+def _protocol(rows):
+    which = rows["which"].iloc[0]
+    text = f"Accuracy in % on {_either(rows['test_images'])} test images, {which} epoch of "
+    text += _either(rows["epochs"])
+    if which == "last":
+        return text
+    if set(rows["validation"]) == {"test"}:
+        return f"{text} (chosen on the test images)"
+    return f"{text} (chosen on {_either(rows['validation_images'])} held-out images)"
+
+
+def _paper_protocol(model):
+    epochs = paper.EPOCHS[paper.full_size(model)]
+    return f"the paper's full network after {epochs} epochs, chosen on the test images"
+
+
+def _join(values, separator=", "):
+    return separator.join(map(str, values))
+
+
+def _either(numbers):
+    return _join([f"{number:,}" for number in sorted(numbers.unique())], " or ")

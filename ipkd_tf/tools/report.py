@@ -72,21 +72,21 @@ def report(paths, values, beside=None):
     from ipkd_tf import reports
     from ipkd_tf.output import files
 
-    gathered = reports.gather(paths)
-    for path, why in gathered.left_out.items():
+    rows, left_out = reports.gather(paths)
+    for path, why in left_out.items():
         print(f"report: {path} is left out, {why}", file=sys.stderr)
-    if gathered.rows.empty:
+    if rows.empty:
         raise ValueError(f"Expected at least one finished run. Received: {' '.join(paths)}")
-    rows = gathered.rows[gathered.rows["which"] == values.epoch]
-    comparisons = reports.compare(reports.told_apart(rows, values.mix), values.baseline)
+    chosen = reports.label_variants(rows[rows["which"] == values.epoch], values.mix)
+    comparisons = reports.compare(chosen, values.baseline)
     documents = {
         path: reports.fill(pathlib.Path(path).read_text(encoding="utf-8"), comparisons)
         for path in values.readme
     }
     output = values.output or os.path.join(_common_directory(beside or paths), "report")
-    written = reports.write(output, comparisons, gathered.left_out, values.formats)
+    written = reports.write(output, comparisons, left_out, values.formats)
     if values.csv:
-        reports.write_csv(gathered.rows, values.csv)
+        reports.write_csv(rows, values.csv)
     for path, text in documents.items():
         files.write_text(path, text)
     print(reports.markdown(comparisons, figure=""))

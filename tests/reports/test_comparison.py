@@ -5,7 +5,7 @@ import pathlib
 
 from absl.testing import absltest
 
-from ipkd_tf.reports import comparison, mixing, paper, runs
+from ipkd_tf.reports import comparison, paper, runs
 from tests.reports.results import write_result
 
 # 0.975 quantile of Student's t with 2 degrees of freedom, from a printed table.
@@ -18,8 +18,8 @@ class ComparisonTest(absltest.TestCase):
         self.root = pathlib.Path(self.create_tempdir().full_path)
 
     def compare(self, mix=False, **options):
-        rows = runs.gather([self.root]).rows
-        rows = mixing.told_apart(rows[rows["which"] == "best"], mix)
+        rows, _ = runs.gather([self.root])
+        rows = runs.label_variants(rows[rows["which"] == "best"], mix)
         return comparison.compare(rows, **options)
 
     def test_mean_spread_and_paired_differences(self):

@@ -7,7 +7,7 @@ import pathlib
 import pandas as pd
 from absl.testing import absltest
 
-from ipkd_tf.reports import document, figures, marks, paper
+from ipkd_tf.reports import comparison, document, figures, paper, runs
 from tests.reports.results import write_result
 from tests.reports.test_tables import compare
 
@@ -46,13 +46,21 @@ class DocumentTest(absltest.TestCase):
         self.assertEqual((row["model"], row["dataset"], row["runs"]), ("toy", "digits", 1))
         self.assertAlmostEqual(row["difference"], 10)
 
-    def test_a_user_s_network_has_a_file_name(self):
-        one = compare(self.user_runs())
-        self.assertEqual(document.file_name(one), "my.net_Net_folder_pictures")
-
-    def user_runs(self):
-        settings = {"model": "my.net:Net", "dataset": "folder:/pictures"}
-        return write_result(self.root / "user", "none", **settings)
+    def test_data_sets_of_similar_names_have_files_of_their_own(self):
+        for number, dataset in enumerate(("folder:a/b", "folder:a_b")):
+            settings = {"model": "my.net:Net", "dataset": dataset, "name": str(number)}
+            write_result(self.root / "user", "none", **settings)
+        rows, _ = runs.gather([self.root / "user"])
+        both = comparison.compare(runs.label_variants(rows[rows["which"] == "best"]))
+        document.write(self.root / "report", both)
+        names = ["my.net_Net_folder_a_b", "my.net_Net_folder_a_b_2"]
+        expected = [f"{name}.{ending}" for name in names for ending in ("png", "pdf")]
+        self.assertContainsSubset(expected, os.listdir(self.root / "report"))
+        for name in names:
+            self.assertIn(f"]({name}.png)", (self.root / "report" / "report.md").read_text())
+            text = (self.root / "report" / "report.tex").read_text()
+            self.assertIn(f"\\label{{tab:{name}}}", text)
+        self.assertStartsWith(text, "% Needs \\usepackage{booktabs}.\n")
 
 
 class FiguresTest(absltest.TestCase):
@@ -73,6 +81,13 @@ class FiguresTest(absltest.TestCase):
         self.assertEqual(
             [t.get_text() for t in by_submodel.get_xticklabels()], ["exit_1", "exit_2"]
         )
+
+    def test_the_papers_method_is_the_strongest_line(self):
+        for method in ("none", "ipkd", "ipkd_ta_m", "0:1"):
+            write_result(self.root, method, name=method.replace(":", "_"))
+        axes, _ = figures.draw(compare(self.root)).axes
+        darkness = {c.get_label(): sum(c.lines[0].get_color()[:3]) for c in axes.containers}
+        self.assertEqual(min(darkness, key=darkness.get), "IPKD-TA-M")
 
     def test_the_paper_is_a_panel_on_the_same_scale(self):
         names = tuple(paper.accuracies("slimmable_mobilenet_v1", "cifar10").index[:-1])
@@ -103,19 +118,27 @@ class MarksTest(absltest.TestCase):
             "before\n<!-- report: toy digits -->\nold | table\n<!-- end -->\nbetween\n"
             "<!-- report: toy digits differences -->\n<!-- end -->\nafter <!-- end -->\n"
         )
-        filled = marks.fill(text, [self.one])
+        filled = document.fill(text, [self.one])
         self.assertStartsWith(filled, "before\n<!-- report: toy digits -->\n| sub-model ")
         self.assertNotIn("old | table", filled)
         self.assertRegex(filled, r"unknown\.\n<!-- end -->\nbetween\n")
         self.assertRegex(filled, r"\| exit_1 +\| +\+12.50 \|")
         self.assertEndsWith(filled, "<!-- end -->\nafter <!-- end -->\n")
-        self.assertEqual(marks.fill(filled, [self.one]), filled)
+        self.assertEqual(document.fill(filled, [self.one]), filled)
 
     def test_errors(self):
         with self.assertRaisesRegex(ValueError, "No finished run.*report: toy cifar10"):
-            marks.fill("<!-- report: toy cifar10 -->\n<!-- end -->", [self.one])
+            document.fill("<!-- report: toy cifar10 -->\n<!-- end -->", [self.one])
         with self.assertRaisesRegex(ValueError, "Expected marks"):
-            marks.fill("# nothing", [self.one])
+            document.fill("# nothing", [self.one])
+        with self.assertRaisesRegex(ValueError, "DATASET differences.*report: toy -->"):
+            document.fill("<!-- report: toy -->\n<!-- end -->", [self.one])
+
+    def test_a_mark_without_its_end_swallows_nothing(self):
+        mark = "<!-- report: toy digits -->\n"
+        for rest in ("# Mine\n<!-- test command -->\n<!-- end -->\n", mark + "<!-- end -->", ""):
+            with self.assertRaisesRegex(ValueError, "before any other comment.*toy digits"):
+                document.fill(mark + rest, [self.one])
 
 
 if __name__ == "__main__":

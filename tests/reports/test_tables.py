@@ -5,14 +5,14 @@ import textwrap
 
 from absl.testing import absltest
 
-from ipkd_tf.reports import comparison, mixing, paper, runs, tables
+from ipkd_tf.reports import comparison, paper, runs, tables
 from tests.reports.results import write_result
 
 
 def compare(root, which="best", mix=False):
     """The only comparison of the runs below a directory."""
-    rows = runs.gather([root]).rows
-    (one,) = comparison.compare(mixing.told_apart(rows[rows["which"] == which], mix))
+    rows, _ = runs.gather([root])
+    (one,) = comparison.compare(runs.label_variants(rows[rows["which"] == which], mix))
     return one
 
 
@@ -49,24 +49,38 @@ unknown."""
         | sub-model   |                  IPKD |   0:1† |
         |:------------|----------------------:|-------:|
         | exit_1      | +3.00 [-9.71, +15.71] |  +5.00 |
-        | exit_2      |  +0.00 [+0.00, +0.00] |  -1.00 |
+        | exit_2      | +0.00 [+0.00, +0.00]‡ |  -1.00 |
         | average     |  +1.50 [-4.85, +7.85] |  +2.00 |
 
         Difference to no distillation in points of accuracy, each run against that of its seed; \
-mean of 2 pairs [95% confidence interval, Student's t]; † one pair, so no interval."""
+mean of 2 pairs [95% confidence interval, Student's t]; ‡ the pairs are equal, so the interval \
+says nothing; † one pair, so no interval."""
         made = tables.differences(compare(self.root)).markdown()
         self.assertEqual(made, textwrap.dedent(expected))
 
     def test_latex(self):
         write_result(self.root, "none", accuracies=(0.5, 0.6))
         write_result(self.root, "ipkd", accuracies=(0.6, 0.5))
-        made = tables.accuracies(compare(self.root), tables.LATEX).latex("tab:toy")
+        made = tables.accuracies(compare(self.root)).latex("tab:toy")
         self.assertIn(
             "\\begin{tabular}{lrr}\n\\toprule\n & No distillation$^\\dagger$ & IPKD$", made
         )
         self.assertIn("exit\\_1 & 50.00 & \\textbf{60.00} \\\\\n", made)
         self.assertIn("\\caption{Accuracy in \\% on", made)
         self.assertIn("\\label{tab:toy}", made)
+
+    def test_latex_of_differences_has_minus_signs(self):
+        write_result(self.root, "none", accuracies=(0.5, 0.6))
+        write_result(self.root, "ipkd", accuracies=(0.4, 0.6))
+        made = tables.differences(compare(self.root)).latex("tab:toy")
+        self.assertIn("exit\\_1 & $-$10.00 \\\\\n", made)
+
+    def test_a_setting_that_is_latex_is_escaped(self):
+        write_result(self.root, "ipkd", name="a", initialize_from="~/a_b^c")
+        write_result(self.root, "ipkd", name="b")
+        made = tables.accuracies(compare(self.root, mix=True)).latex("tab:toy")
+        expected = "initialize\\_from=\\textasciitilde{}/a\\_b\\textasciicircum{}c"
+        self.assertIn(expected, made)
 
     def test_one_method_is_not_the_best_and_has_no_differences(self):
         write_result(self.root, "none", validation="test")

@@ -35,7 +35,7 @@ class ReportTest(parameterized.TestCase):
         status, _, _ = run_program(report, "runs/none", "runs/ipkd", *flags)
         self.assertEqual(status, 0)
         table = pathlib.Path("a.md").read_text()
-        self.assertRegex(table, r"exit_1 +\| +\+10.00 \[\+10.00, \+10.00\] \|")
+        self.assertRegex(table, r"exit_1 +\| +\+10.00 \[\+10.00, \+10.00\]‡ \|")
         flags = ("--csv=again.csv", "--readme=a.md", "--formats=csv", "--output=second")
         run_program(report, "runs/results.csv", "runs/none", *flags)
         self.assertEqual(pathlib.Path("a.md").read_text(), table)
@@ -48,7 +48,7 @@ class ReportTest(parameterized.TestCase):
     def test_the_last_epoch_and_another_baseline(self):
         _, out, _ = run_program(report, "runs", "--epoch=last", "--baseline=ipkd")
         self.assertRegex(out, r"exit_1 +\| +50.00 ± 14.14 \| ")
-        self.assertRegex(out, r"\| exit_1 +\| -10.00 \[-10.00, -10.00\] \|")
+        self.assertRegex(out, r"\| exit_1 +\| -10.00 \[-10.00, -10.00\]‡ \|")
 
     def test_mixed_settings_only_when_told_to(self):
         write_result("runs", "none", 0, name="warm", temperature=9.0)
