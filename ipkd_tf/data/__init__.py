@@ -1,16 +1,18 @@
-"""Image classification data: read into memory, split, augmented and batched.
+"""Image classification data: read, split, augmented and batched.
 
-`read` gives arrays, `training` and `evaluation` make batches of them; `load` does both at once.
+`read` gives examples, `training` and `evaluation` make batches of them; `load` does both at once.
 """
 
 from ipkd_tf.data.augmentation import Augmentation
-from ipkd_tf.data.dataset import ImageDataset
+from ipkd_tf.data.examples import Examples, ImageDataset
 from ipkd_tf.data.pipeline import evaluation, training, training_epochs
-from ipkd_tf.data.splits import hold_out
+from ipkd_tf.data.splits import draw, hold_out
 
 __all__ = [
     "Augmentation",
+    "Examples",
     "ImageDataset",
+    "draw",
     "evaluation",
     "hold_out",
     "load",
@@ -21,30 +23,40 @@ __all__ = [
 
 
 def read(
-    name, data_dir=None, image_size=None, train_examples=None, test_examples=None, seed=0
+    name,
+    data_dir=None,
+    image_size=None,
+    train_examples=None,
+    test_examples=None,
+    seed=0,
+    progress=None,
 ) -> ImageDataset:
     """Reads an image classification data set into memory.
 
     Args:
-      name: "digits" (comes along, no download), "cifar10", "cifar100", "tfds:NAME" for any other
-        image classification set of TFDS, or "folder:PATH" for a folder of images per class.
-      data_dir: where TFDS data sets are stored or will be; None for TFDS's own default. Only for
-        TFDS sets.
-      image_size: side of the square in pixels that images are scaled to. None keeps the native
-        size (digits: 32).
-      train_examples, test_examples: take a stratified subset of this many; None takes all.
-      seed: chooses the subset. It is no run's seed: leave it alone and all runs see the same
-        subset.
+        name: "digits" (comes along, no download), "cifar10", "cifar100", "tfds:NAME" for any
+            other TFDS set with the features `image` and `label`, or "folder:PATH" for a folder of
+            images per class.
+        data_dir: Where TFDS data sets are stored or will be; None for TFDS's own default. Only for
+            TFDS sets.
+        image_size: Side of the square in pixels that images are scaled to. None keeps the native
+            size (digits: 32).
+        train_examples, test_examples: Take a stratified subset of this many; None takes all.
+        seed: Chooses the subset. It is no run's seed: leave it alone and all runs see the same
+            subset.
+        progress: Function of (images read, images to read), called every few hundred images.
+
+    Returns:
+        `ImageDataset`.
 
     Raises:
-      ValueError: for an unknown name, and for data that is missing, incomplete, broken or too
-        large for memory; says what to do about it.
+        ValueError: An unknown name, or data that is missing, incomplete, broken or too large for
+            memory; says what to do about it.
 
     Example:
-      ```python
-      cifar = ipkd_tf.data.read("cifar100", data_dir="~/tensorflow_datasets")
-      cifar.train_images.shape  # (50000, 32, 32, 3)
-      ```
+        >>> digits = ipkd_tf.data.read("digits")
+        >>> digits.train.images().shape
+        (1437, 32, 32, 3)
     """
     settings = {
         "image_size": image_size,
@@ -67,14 +79,15 @@ def read(
     if name in ("cifar10", "cifar100") or (source == "tfds" and argument):
         from ipkd_tf.data import tfds_source
 
-        return tfds_source.read(argument or name, data_dir=data_dir, **settings)
+        return tfds_source.read(argument or name, data_dir, **settings, progress=progress)
     if source == "folder" and argument:
         from ipkd_tf.data import folder
 
-        return folder.read(argument, **settings)
+        return folder.read(argument, **settings, progress=progress)
     raise ValueError(
-        "Unknown data set. Choose digits, cifar10, cifar100, tfds:NAME (any image classification "
-        "set of TensorFlow Datasets) or folder:PATH (one folder of images per class). "
+        "Unknown data set. Choose digits, cifar10, cifar100, tfds:NAME (a set of TensorFlow "
+        "Datasets with the features image and label) or folder:PATH (one folder of images per "
+        "class). "
         f"Received: name={name!r}"
     )
 
@@ -83,29 +96,25 @@ def load(name, batch_size, seed=0, data_dir=None, augmentation=None):
     """Reads a data set and returns it as two `tf.data.Dataset`s, ready for `fit`.
 
     Args:
-      name, data_dir: as for `read`.
-      batch_size: examples per step over all replicas.
-      seed: of the training order and augmentation.
-      augmentation: an `Augmentation`; None crops and flips, but does not flip "digits", where a
-        mirrored 2 is no 2.
+        name, data_dir: As for `read`.
+        batch_size: Examples per step over all replicas.
+        seed: Of the training order and augmentation.
+        augmentation: An `Augmentation`; None crops and flips, but does not flip "digits", where a
+            mirrored 2 is no 2.
 
     Returns:
-      `(train, test)` of (uint8 image batch, int32 label batch). Each iteration over `train` is the
-      next epoch, with its own order and augmentation; `test` is every test image once.
+        `(train, test)` of (uint8 image batch, int32 label batch). Each iteration over `train` is
+        the next epoch, with its own order and augmentation; `test` is every test image once.
 
     Raises:
-      ValueError: as `read`, `training` and `evaluation` do.
+        ValueError: As `read`, `training` and `evaluation` do.
 
     Example:
-      ```python
-      train, test = ipkd_tf.data.load("cifar100", batch_size=64)
-      distiller.fit(train, validation_data=test, epochs=300)
-      ```
+        >>> train, test = ipkd_tf.data.load("cifar100", batch_size=64)
+        >>> distiller.fit(train, validation_data=test, epochs=300)
     """
     dataset = read(name, data_dir=data_dir)
     if augmentation is None:
         augmentation = Augmentation(flip=name != "digits")
-    train = training_epochs(
-        dataset.train_images, dataset.train_labels, batch_size, seed, augmentation
-    )
-    return train, evaluation(dataset.test_images, dataset.test_labels, batch_size)
+    train = training_epochs(dataset.train, None, batch_size, seed, augmentation)
+    return train, evaluation(dataset.test, batch_size=batch_size)

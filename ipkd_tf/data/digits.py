@@ -5,10 +5,11 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from ipkd_tf.data import splits
-from ipkd_tf.data.dataset import ImageDataset, mean_and_std
+from ipkd_tf.data.examples import Examples, ImageDataset, mean_and_std
 
 _TEST_EXAMPLES = 360  # a fifth
 _LARGEST_VALUE = 16  # the source counts the dark pixels of 4x4 blocks
+_SOURCE = "scikit-learn's load_digits: 1,797 images, 360 of them for tests"
 
 
 def read(image_size=None, train_examples=None, test_examples=None, seed=0):
@@ -21,24 +22,21 @@ def read(image_size=None, train_examples=None, test_examples=None, seed=0):
     """
     digits = load_digits()
     labels = digits.target.astype(np.int32)
-    train, test = splits.stratified_indices(labels, _TEST_EXAMPLES)
-    train = train[splits.subset_indices(labels[train], train_examples, "train_examples", seed)]
-    test = test[splits.subset_indices(labels[test], test_examples, "test_examples", seed)]
-    images = _scaled(digits.images, image_size or 32)
-    mean, std = mean_and_std(images[train])
+    train, test = splits.split(labels, _TEST_EXAMPLES)
+    train = train[splits.subset(labels[train], train_examples, "train_examples", seed)]
+    test = test[splits.subset(labels[test], test_examples, "test_examples", seed)]
+    whole = Examples(_scale(digits.images, image_size or 32), labels)
     return ImageDataset(
-        name="digits",
-        train_images=images[train],
-        train_labels=labels[train],
-        test_images=images[test],
-        test_labels=labels[test],
-        class_names=tuple(str(digit) for digit in range(10)),
-        mean=mean,
-        std=std,
+        "digits",
+        whole.subset(train),
+        whole.subset(test),
+        tuple("0123456789"),
+        *mean_and_std(whole.subset(train)),
+        source=_SOURCE,
     )
 
 
-def _scaled(images, image_size):
+def _scale(images, image_size):
     """Values 0..16 `[examples, 8, 8]` to uint8 `[examples, image_size, image_size, 3]`."""
     pixels = images[..., np.newaxis] * (255 / _LARGEST_VALUE)
     resized = tf.image.resize(pixels, (image_size, image_size), method="bicubic", antialias=True)

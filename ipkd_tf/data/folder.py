@@ -1,55 +1,55 @@
 """Own images: one folder per class, read with Pillow."""
 
 import concurrent.futures
+import hashlib
 import os
 import pathlib
 import warnings
 
 import numpy as np
 
-from ipkd_tf.data import image_file, memory, splits
-from ipkd_tf.data.dataset import ImageDataset, mean_and_std
+from ipkd_tf.data import image_file, splits
+from ipkd_tf.data.examples import Examples, ImageDataset, check_fits, collect, mean_and_std
 
 _KINDS = ", ".join(image_file.SUFFIXES)
-_BATCH = 256  # images decoded between two updates of the progress bar
+_BATCH = 256  # images decoded between two calls of `progress`
+_LISTED = 20  # broken files that are named
 
 
-def read(path, image_size=None, train_examples=None, test_examples=None, seed=0):
+def read(
+    path, image_size=None, train_examples=None, test_examples=None, seed=0, progress=None
+) -> ImageDataset:
     """Reads `path/train/CLASS/*` and `path/test/CLASS/*`, or `path/CLASS/*`.
 
     Without a `test` folder a fifth of the images, stratified and always the same ones, becomes the
-    test split. Classes are numbered in the alphabetical order of their folders. PNG, JPEG, BMP and
-    GIF (first frame) files count; hidden files do not. Images become RGB, turned upright as their
-    EXIF data says; transparent parts become white.
+    test split; when images come or go, it is another fifth, and the data set has another `digest`.
+    Classes are numbered in the alphabetical order of their folders. PNG, JPEG, BMP, GIF (first
+    frame), WebP and TIFF files count; hidden files do not. Images become RGB, turned upright as
+    their EXIF data says; transparent parts become white.
 
     Args:
-      path: the folder.
-      image_size: side of the square that every image is scaled to (antialiased, aspect ratio not
-        kept). May be left out if all images are squares of one size.
-      train_examples, test_examples, seed: as in `ipkd_tf.data.read`.
+        path: The folder.
+        image_size: Side of the square that every image is scaled to (antialiased, aspect ratio
+            not kept). May be left out if all images are squares of one size.
+        train_examples, test_examples, seed, progress: As in `ipkd_tf.data.read`.
 
     Raises:
-      ValueError: for a missing path, no class folders, a class without images, or a file that
-        cannot be decoded (which one, and what to do).
+        ValueError: A missing path, no class folders, a class without images, or files that cannot
+            be decoded (all of them are named).
     """
     root = pathlib.Path(path).expanduser()
     class_names, (train_files, train_labels), (test_files, test_labels) = _scan(root)
-    train = splits.subset_indices(train_labels, train_examples, "train_examples", seed)
-    test = splits.subset_indices(test_labels, test_examples, "test_examples", seed)
-    name, size = f"folder:{path}", image_size or _side(train_files[0])
-    memory.check_fits(name, len(train) + len(test), size, size)
-    train_images = _decode_all(train_files[train], size, resize=image_size is not None)
-    mean, std = mean_and_std(train_images)
-    return ImageDataset(
-        name=name,
-        train_images=train_images,
-        train_labels=train_labels[train],
-        test_images=_decode_all(test_files[test], size, resize=image_size is not None),
-        test_labels=test_labels[test],
-        class_names=class_names,
-        mean=mean,
-        std=std,
-    )
+    source = _describe(root, [*train_files, *test_files])
+    train = splits.subset(train_labels, train_examples, "train_examples", seed)
+    test = splits.subset(test_labels, test_examples, "test_examples", seed)
+    files = [*train_files[train], *test_files[test]]
+    name, size = f"folder:{path}", image_size or _side(files[0])
+    check_fits(name, len(files), size)
+    images = _decode_all(root, files, size, image_size is not None, progress)
+    whole = Examples(images, np.concatenate([train_labels[train], test_labels[test]]))
+    train = whole.subset(np.arange(len(train)))
+    test = whole.subset(np.arange(len(train), len(files)))
+    return ImageDataset(name, train, test, class_names, *mean_and_std(train), source=source)
 
 
 def _scan(root):
@@ -61,7 +61,7 @@ def _scan(root):
         )
     if not _folders(root / "train"):
         class_names, files, labels = _scan_classes(root)
-        train, test = splits.split_off_test(labels)
+        train, test = splits.split_off_test(labels, class_names)
         return class_names, (files[train], labels[train]), (files[test], labels[test])
     if not (root / "test").is_dir():
         raise ValueError(
@@ -88,10 +88,40 @@ def _scan_classes(root):
             f"{str(root)!r} has no class folders: it must hold one folder of images per class. "
             f"Received: path={str(root)!r}"
         )
-    files_by_class = [_image_files(folder) for folder in folders]
-    labels = np.repeat(np.arange(len(folders), dtype=np.int32), [len(f) for f in files_by_class])
-    files = np.array([str(file) for files in files_by_class for file in files])
-    return tuple(folder.name for folder in folders), files, labels
+    files, labels, nested, other = [], [], {}, {}
+    for label, folder in enumerate(folders):
+        visible = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+        images = [str(p) for p in visible if _is_image(p)]
+        below = sum(_is_image(file) for p in visible if p.is_dir() for file in p.rglob("*"))
+        if not images:
+            hint = f" It has {below} in folders of its own: move them up." if below else ""
+            raise ValueError(
+                f"Class folder {str(folder)!r} has no images ({_KINDS}).{hint} Add some or "
+                f"remove the folder. Received: path={str(folder)!r}"
+            )
+        files += images
+        labels += [label] * len(images)
+        nested[folder.name] = below
+        other[folder.name] = sum(p.is_file() and not _is_image(p) for p in visible)
+    _warn_of_unread(root, nested, other)
+    names = tuple(folder.name for folder in folders)
+    return names, np.array(files, dtype=object), np.array(labels, np.int32)
+
+
+def _warn_of_unread(root, nested, other):
+    """One warning with what a user may have taken for training data, by class."""
+    reasons = {
+        "images in folders below the class folders": nested,
+        f"files that are not {_KINDS}": other,
+    }
+    parts = [
+        f"{sum(counts.values())} {reason} "
+        f"({', '.join(f'{name}: {count}' for name, count in counts.items() if count)})"
+        for reason, counts in reasons.items()
+        if sum(counts.values())
+    ]
+    if parts:
+        warnings.warn(f"Not read from {str(root)!r}: {'; '.join(parts)}.", stacklevel=2)
 
 
 def _folders(root):
@@ -100,20 +130,16 @@ def _folders(root):
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _image_files(folder):
-    visible = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    files = [p for p in visible if p.suffix.lower() in image_file.SUFFIXES and p.is_file()]
-    if not files:
-        raise ValueError(
-            f"Class folder {str(folder)!r} has no images ({_KINDS}). Add some or "
-            f"remove the folder. Received: path={str(folder)!r}"
-        )
-    if len(files) < len(visible):
-        warnings.warn(
-            f"Ignored {len(visible) - len(files)} entries of {str(folder)!r}: no {_KINDS} files.",
-            stacklevel=2,
-        )
-    return files
+def _is_image(path):
+    return path.suffix.lower() in image_file.SUFFIXES and path.is_file()
+
+
+def _describe(root, files):
+    """What tells this folder from others: a hash of every file's path below it and size."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.removeprefix(str(root))} {os.path.getsize(file)}\n".encode())
+    return f"folder of {len(files)} images {digest.hexdigest()}"
 
 
 def _side(file):
@@ -127,9 +153,15 @@ def _side(file):
     return width
 
 
-def _decode_all(files, size, resize):
+def _decode_all(root, files, size, resize, progress):
+    broken = []
+
     def decode(file):
-        return image_file.decode(file, size, resize)
+        try:
+            return image_file.decode(file, size, resize)
+        except image_file.BrokenImage as error:
+            broken.append(f"{file}: {error.__cause__}")
+            return np.zeros((size, size, 3), np.uint8)
 
     def batches():
         # Pillow decodes outside Python's global lock, so threads use all cores.
@@ -137,4 +169,12 @@ def _decode_all(files, size, resize):
             for start in range(0, len(files), _BATCH):
                 yield np.stack(list(pool.map(decode, files[start : start + _BATCH])))
 
-    return memory.collect(batches(), len(files), size, size)
+    images = collect(batches(), len(files), size, progress)
+    if broken:
+        more = f"\n... and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
+        raise ValueError(
+            f"{len(broken)} of {len(files)} image files cannot be read. Replace or remove them:\n"
+            + "\n".join(sorted(broken)[:_LISTED])
+            + f"{more}\nReceived: path={str(root)!r}"
+        )
+    return images

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageOps
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 def decode(file, size, resize):
@@ -21,16 +21,20 @@ def decode(file, size, resize):
 
 
 def open_rgb(file):
-    """Opens an image file as an upright 8-bit RGB image; ValueError if it is broken."""
+    """Opens an image file as an upright 8-bit RGB image; `BrokenImage` if it cannot be read."""
     try:
         with Image.open(file) as image:
             return _to_rgb(ImageOps.exif_transpose(image))
     # Depending on the format Pillow reports damage with any of these.
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"Cannot read image file {str(file)!r} ({error}). Replace it, or remove it from the "
-            f"class folder. Received: file={str(file)!r}"
+        raise BrokenImage(
+            f"Cannot read image file {str(file)!r} ({error}). Replace it. "
+            f"Received: file={str(file)!r}"
         ) from error
+
+
+class BrokenImage(ValueError):
+    """A file that is no image, or a damaged one."""
 
 
 def _to_rgb(image):

@@ -1,4 +1,4 @@
-"""Batches for training and evaluation from images in memory.
+"""Batches for training and evaluation.
 
 Pixels stay uint8 until they are inside the network: four times less to move than float32. A
 training batch is a pure function of (seed, step), so a run repeats exactly and starts anywhere.
@@ -10,43 +10,52 @@ import numpy as np
 import tensorflow as tf
 
 from ipkd_tf.data.augmentation import Augmentation
-from ipkd_tf.data.dataset import check_images, check_labels
+from ipkd_tf.data.examples import Examples
 
 _DEFAULT_AUGMENTATION = Augmentation()
 
 
 def training(
-    images, labels, batch_size, seed, start_step=0, augmentation=_DEFAULT_AUGMENTATION
+    images,
+    labels=None,
+    batch_size=None,
+    seed=0,
+    start_step=0,
+    augmentation=_DEFAULT_AUGMENTATION,
 ) -> tf.data.Dataset:
     """Infinite, shuffled, augmented batches; element k is a function of (seed, start_step + k).
 
     An epoch is `len(images) // batch_size` steps; it visits every image at most once, in an order
-    of its own.
+    of its own. (Images beyond the last whole batch are left out, other ones in each epoch.)
 
     Args:
-      images: uint8 `[examples, height, width, 3]`.
-      labels: int32 `[examples]`.
-      batch_size: examples per step over all replicas, at most `examples`.
-      seed: integer from 0 on, for order and augmentation.
-      start_step: the step of the first element; give the steps done so far to resume a run.
-      augmentation: an `Augmentation`.
+        images: uint8 `[examples, height, width, 3]`; or `Examples`, which bring their labels.
+        labels: int32 `[examples]`; None with `Examples`.
+        batch_size: Examples per step over all replicas, at most `examples`.
+        seed: Integer from 0 on, for order and augmentation.
+        start_step: The step of the first element; give the steps done so far to resume a run.
+        augmentation: An `Augmentation`.
 
     Returns:
-      `tf.data.Dataset` of (uint8 `[batch_size, height, width, 3]`, int32 `[batch_size]`), for
-      `fit(..., steps_per_epoch=len(images) // batch_size)`.
+        `tf.data.Dataset` of (uint8 `[batch_size, height, width, 3]`, int32 `[batch_size]`), for
+        `fit(..., steps_per_epoch=len(images) // batch_size)`.
 
     Raises:
-      ValueError: for arrays of another kind, a batch larger than the data set, or a negative seed
-        or step.
+        ValueError: Arrays of another kind, a batch larger than the data set, or a negative seed or
+            step.
+
+    Example:
+        >>> digits = ipkd_tf.data.read("digits")
+        >>> images, labels = next(iter(ipkd_tf.data.training(digits.train, batch_size=64)))
     """
     if start_step < 0:
         raise ValueError(f"Steps count from 0. Received: start_step={start_step}")
-    batch_at = _batch_function(images, labels, batch_size, seed, augmentation)
+    batch_at = _batch_function(_examples(images, labels), batch_size, seed, augmentation)
     return _batches(tf.data.Dataset.range(start_step, tf.int64.max), batch_at)
 
 
 def training_epochs(
-    images, labels, batch_size, seed, augmentation=_DEFAULT_AUGMENTATION
+    images, labels=None, batch_size=None, seed=0, augmentation=_DEFAULT_AUGMENTATION
 ) -> tf.data.Dataset:
     """Like `training`, but finite: each iteration yields the next epoch.
 
@@ -54,8 +63,9 @@ def training_epochs(
     only; `training` is the one that resumes. (Keras builds an unbuilt model from a first batch,
     which uses up the first epoch.)
     """
-    batch_at = _batch_function(images, labels, batch_size, seed, augmentation)
-    epoch, steps = itertools.count(), len(images) // batch_size
+    examples = _examples(images, labels)
+    batch_at = _batch_function(examples, batch_size, seed, augmentation)
+    epoch, steps = itertools.count(), len(examples) // batch_size
     # The generator's body runs when its first element is asked for: Keras also creates iterators
     # that it never reads, and those must not use up an epoch.
     epochs = tf.data.Dataset.from_generator(
@@ -66,7 +76,7 @@ def training_epochs(
     return _batches(counted, batch_at)
 
 
-def evaluation(images, labels, batch_size) -> tf.data.Dataset:
+def evaluation(images, labels=None, batch_size=None) -> tf.data.Dataset:
     """Every example exactly once, in order, never augmented.
 
     The examples are spread evenly over the smallest number of batches that suffices. A small last
@@ -74,49 +84,54 @@ def evaluation(images, labels, batch_size) -> tf.data.Dataset:
     fail on empty batches.
 
     Args:
-      images: uint8 `[examples, height, width, 3]`.
-      labels: int32 `[examples]`.
-      batch_size: the largest number of examples in a batch.
+        images: uint8 `[examples, height, width, 3]`; or `Examples`, which bring their labels.
+        labels: int32 `[examples]`; None with `Examples`.
+        batch_size: The largest number of examples in a batch.
 
     Returns:
-      Finite `tf.data.Dataset` of (uint8 `[batch, height, width, 3]`, int32 `[batch]`).
+        Finite `tf.data.Dataset` of (uint8 `[batch, height, width, 3]`, int32 `[batch]`).
 
     Raises:
-      ValueError: for arrays of another kind or a batch size below 1.
+        ValueError: Arrays of another kind or a batch size below 1.
     """
-    _check(images, labels, batch_size, "evaluation data")
-    number = -(-len(images) // batch_size)
-    bounds = tf.constant(np.arange(number + 1) * len(images) // number)
-    image_tensor, label_tensor = _on_host(images), _on_host(labels)
-
-    def batch_at(index):
-        start, end = bounds[index], bounds[index + 1]
-        return image_tensor[start:end], label_tensor[start:end]
-
-    return _batches(tf.data.Dataset.range(number), batch_at)
+    examples = _examples(images, labels)
+    _check_batch_size(batch_size)
+    number = -(-len(examples) // batch_size)
+    bounds = tf.constant(np.arange(number + 1) * len(examples) // number)
+    return _batches(
+        tf.data.Dataset.range(number),
+        lambda index: examples.gather(tf.range(bounds[index], bounds[index + 1])),
+    )
 
 
-def _batch_function(images, labels, batch_size, seed, augmentation):
+def _examples(images, labels):
+    if isinstance(images, Examples):
+        if labels is not None:
+            raise ValueError("Examples bring their labels. Expected None. Received: labels=...")
+        return images
+    return Examples(images, labels)
+
+
+def _batch_function(examples, batch_size, seed, augmentation):
     """Returns the function from a step (int64 scalar) to its (images, labels)."""
-    _check(images, labels, batch_size, "training data")
-    if batch_size > len(images):
+    _check_batch_size(batch_size)
+    if batch_size > len(examples):
         raise ValueError(
-            f"There are only {len(images)} training images: take a smaller batch or more images. "
+            f"There are only {len(examples)} training images: take a smaller batch or more images. "
             f"Received: batch_size={batch_size}"
         )
     if seed < 0:
         raise ValueError(f"The seed must be an integer from 0 on. Received: seed={seed}")
-    image_tensor, label_tensor = _on_host(images), _on_host(labels)
-    steps_per_epoch = len(images) // batch_size
+    steps_per_epoch = len(examples) // batch_size
 
     def batch_at(step):
         epoch, position = step // steps_per_epoch, step % steps_per_epoch
         indices = tf.random.experimental.index_shuffle(
             position * batch_size + tf.range(batch_size, dtype=tf.int64),
             seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
-            max_index=len(images) - 1,
+            max_index=len(examples) - 1,
         )
-        batch = tf.gather(image_tensor, indices), tf.gather(label_tensor, indices)
+        batch = examples.gather(indices)
         return augmentation(*batch, seed=tf.stack([tf.constant(seed, tf.int64), step]))
 
     return batch_at
@@ -129,14 +144,6 @@ def _batches(steps, batch_at):
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-def _on_host(array):
-    # tf.data runs on the host; without this the tensor would sit on a GPU and be copied each step.
-    with tf.device("CPU:0"):
-        return tf.constant(array)
-
-
-def _check(images, labels, batch_size, where):
-    check_images(images, where)
-    check_labels(labels, where, examples=len(images))
-    if batch_size < 1:
+def _check_batch_size(batch_size):
+    if batch_size is None or batch_size < 1:
         raise ValueError(f"A batch needs at least one example. Received: batch_size={batch_size}")

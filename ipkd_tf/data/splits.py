@@ -1,72 +1,113 @@
-"""Stratified parts of a data set: a hold-out to choose models on, subsets for quick work."""
+"""Stratified parts of a data set: every class keeps its share, a seed decides which examples."""
 
 import numpy as np
 from sklearn.model_selection import train_test_split
+from sklearn.utils import resample
 
 TEST_SHARE = 0.2  # of a source that comes without a test split
 SPLIT_SEED = 0  # splits belong to the data set, not to a run: runs stay comparable
 
 
-def hold_out(images, labels, examples, seed=SPLIT_SEED):
+def draw(labels, count, seed=SPLIT_SEED):
+    """Sorted indices of `count` examples, every class in proportion to its size.
+
+    The one way in which this package takes "N images": images stored class by class are as good
+    as shuffled ones, and the same seed takes the same ones.
+
+    Args:
+        labels: Integer array `[total]`.
+        count: How many, from 1 on; None, or more than there are, for all.
+        seed: Decides which ones.
+
+    Returns:
+        int array `[min(count, total)]`.
+
+    Raises:
+        ValueError: A count below 1.
+
+    Example:
+        >>> labels = np.repeat([0, 1], [90, 10])
+        >>> np.bincount(labels[ipkd_tf.data.draw(labels, 20)])
+        array([18,  2])
+    """
+    if count is None or count >= len(labels):
+        return np.arange(len(labels))
+    if count < 1:
+        raise ValueError(f"Choose a whole number of examples from 1 on. Received: count={count}")
+    sizes = np.unique(labels, return_counts=True)[1]
+    if min(count, len(labels) - count) >= len(sizes) and sizes.min() > 1:
+        return split(labels, count, seed)[1]
+    # Too few to have each class on either side, which a split insists on.
+    places = np.arange(len(labels))
+    return np.sort(
+        resample(places, replace=False, n_samples=count, random_state=seed, stratify=labels)
+    )
+
+
+def hold_out(examples, count, seed=SPLIT_SEED, class_names=None):
     """Splits examples off, every class in proportion to its size.
 
     Args:
-      images: array `[total, ...]`.
-      labels: integer array `[total]`.
-      examples: how many to hold out, an integer in 1..total-1.
-      seed: decides which ones; the same seed holds out the same examples.
+        examples: `Examples`.
+        count: How many to hold out, an integer in 1..total-1.
+        seed: Decides which ones; the same seed holds out the same examples.
+        class_names: For error messages.
 
     Returns:
-      `(train_images, train_labels), (held_images, held_labels)`, disjoint, each in the original
-      order.
+        `(rest, held)`, two `Examples`, disjoint, each in the original order.
 
     Raises:
-      ValueError: when one of the two parts would hold fewer examples than there are classes.
+        ValueError: One of the two would hold fewer examples than there are classes, or a class
+            has a single example.
 
     Example:
-      ```python
-      train, validation = ipkd_tf.data.hold_out(images, labels, examples=5000, seed=0)
-      ```
+        >>> digits = ipkd_tf.data.read("digits")
+        >>> train, validation = ipkd_tf.data.hold_out(digits.train, 200)
+        >>> len(train), len(validation)
+        (1237, 200)
     """
-    rest, held = stratified_indices(labels, examples, seed)
-    return (images[rest], labels[rest]), (images[held], labels[held])
+    rest, held = split(examples.labels, count, seed, class_names)
+    return examples.subset(rest), examples.subset(held)
 
 
-def stratified_indices(labels, examples, seed=SPLIT_SEED):
-    """Sorted indices `(rest, chosen)`: `examples` chosen ones, every class in proportion."""
-    if not 0 < examples < len(labels):
+def split(labels, count, seed=SPLIT_SEED, class_names=None):
+    """Sorted indices `(rest, chosen)`, `count` chosen; every class must be in both parts."""
+    classes, sizes = np.unique(labels, return_counts=True)
+    if sizes.min() < 2:
+        single = [class_names[c] if class_names else str(c) for c in classes[sizes < 2]]
+        raise ValueError(
+            "To be in both parts of a split each class needs two examples, but there is one image "
+            f"only of {', '.join(single)}. Add images or remove the class. "
+            f"Received: examples={count}"
+        )
+    if not 0 < count < len(labels):
         raise ValueError(
             f"Choose between 1 and {len(labels) - 1} of {len(labels)} examples. "
-            f"Received: examples={examples}"
+            f"Received: examples={count}"
         )
-    try:
-        rest, chosen = train_test_split(
-            np.arange(len(labels)), test_size=examples, stratify=labels, random_state=seed
-        )
-    except ValueError as error:
+    if min(count, len(labels) - count) < len(classes):
         raise ValueError(
-            f"Cannot split {len(labels)} examples of {len(np.unique(labels))} classes in "
-            f"proportion to the classes ({error}). Both parts need at least one example for each "
-            f"class, and each class two examples. Received: examples={examples}"
-        ) from error
+            f"Both parts of a split need at least one example for each class: choose between "
+            f"{len(classes)} and {len(labels) - len(classes)}. Received: examples={count}"
+        )
+    rest, chosen = train_test_split(
+        np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed
+    )
     return np.sort(rest), np.sort(chosen)
 
 
-def subset_indices(labels, examples, name, seed=SPLIT_SEED):
-    """Sorted indices of a stratified subset of `examples`; of everything if `examples` is None.
-
-    `name` is the setting that error messages name, as in "train_examples".
-    """
-    if examples is None or examples == len(labels):
-        return np.arange(len(labels))
-    if not 0 < examples < len(labels):
+def subset(labels, count, setting, seed=SPLIT_SEED):
+    """As `draw`, for the setting of this name, which may neither ask too much nor miss a class."""
+    classes = len(np.unique(labels))
+    if count is not None and not classes <= count <= len(labels):
         raise ValueError(
-            f"The split has {len(labels)} examples: choose a number from 1 to that, or leave the "
-            f"setting out to take all. Received: {name}={examples}"
+            f"The split has {len(labels)} examples of {classes} classes: choose a number from "
+            f"{classes} to {len(labels)}, or leave the setting out to take all. "
+            f"Received: {setting}={count}"
         )
-    return stratified_indices(labels, examples, seed)[1]
+    return draw(labels, count, seed)
 
 
-def split_off_test(labels):
+def split_off_test(labels, class_names=None):
     """Sorted indices `(train, test)` of the fixed stratified split of a source without one."""
-    return stratified_indices(labels, max(1, round(TEST_SHARE * len(labels))))
+    return split(labels, max(1, round(TEST_SHARE * len(labels))), class_names=class_names)

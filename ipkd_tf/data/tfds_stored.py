@@ -1,15 +1,16 @@
-"""Finds out quickly whether a TFDS data set is stored, can be prepared now, or how to get it.
+"""Sees to it that a TFDS data set is stored, or says at once what is missing and how to get it.
 
-TFDS itself retries a missing network silently for more than three minutes, takes an incomplete
-folder for a complete one, and reports damage with TensorFlow's internal errors.
+TFDS itself retries a missing network silently for more than three minutes and takes an incomplete
+folder for a complete one.
 """
 
 import os
-import threading
 import urllib.error
 import urllib.request
 
 import tensorflow_datasets as tfds
+
+# Not public: the type of one of TFDS's errors.
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 SECONDS_TO_ANSWER = 4  # a reachable host takes well under one
@@ -20,29 +21,56 @@ def ensure_stored(builder):
     """Downloads and prepares the data set if that is needed and possible.
 
     Raises:
-      ValueError: within seconds, when the stored files are incomplete, when the data set is not
-        stored and the network does not answer, or when an archive put there by hand is not the
-        official one. The message says what is missing, where it was looked for, and the ways out.
+        ValueError: The stored files are incomplete, the data set is not stored and its host does
+            not answer, or an archive put there by hand is not the official one.
     """
     if builder.data_path.exists():
         _check_complete(builder)
-    elif _has_archives(builder) or _answers(_source(builder)):
-        _prepare(builder)
-    else:
-        raise ValueError(
-            f"Data set {builder.name!r} is not stored in {builder.data_dir!r}, its archive is not "
-            f"in {_manual_dir(builder)!r}, and {_source(builder)} does not answer.\n"
-            f"{_ways_out(builder)}\n"
-            f"Received: data_dir={str(builder.data_dir_root)!r}"
+        return
+    source = next(iter(_archives(builder)), _TFDS_BUCKET)
+    if not (_has_archives(builder) or _answers(source)):
+        raise _refusal(
+            builder,
+            f"is not stored in {builder.data_dir!r}, its archive is not in "
+            f"{_manual_dir(builder)!r}, and {source} does not answer",
         )
+    config = tfds.download.DownloadConfig(manual_dir=_manual_dir(builder), try_download_gcs=False)
+    try:
+        builder.download_and_prepare(download_config=config)
+    except NonMatchingChecksumError as error:
+        reason = "an interrupted download? Remove the archive"
+        raise _refusal(
+            builder,
+            f"has an archive that is not the official one (wrong checksum; {reason}): {error}",
+        ) from error
+    except Exception as error:  # each of the many builders fails in its own way
+        raise _refusal(
+            builder, f"could not be prepared: {type(error).__name__}: {error}"
+        ) from error
 
 
-def damaged(builder, reason):
+def incomplete(builder, reason):
     """The ValueError for stored files that cannot be used."""
+    return _refusal(
+        builder,
+        f"is stored incompletely in {builder.data_dir!r}: {reason}; remove that folder",
+    )
+
+
+def _refusal(builder, problem):
+    """A ValueError that names the problem and the ways out."""
+    name = "/".join(filter(None, (builder.name, builder.builder_config_name)))
+    root, manual = str(builder.data_dir_root), (builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").strip()
+    archives = "".join(
+        f", or download {url} to {os.path.join(_manual_dir(builder), filename)!r}"
+        for url, filename in _archives(builder).items()
+        if filename
+    )
     return ValueError(
-        f"Data set {builder.name!r} is stored incompletely in {builder.data_dir!r}: {reason}. "
-        f"Copy it again, or remove this folder and then:\n{_ways_out(builder)}\n"
-        f"Received: data_dir={str(builder.data_dir_root)!r}"
+        f"Data set {builder.name!r} {problem}.\n"
+        f"Where there is a network, run tfds.load({name!r}, data_dir={root!r}) and copy the folder "
+        f"{builder.name!r} from there into {root!r}{archives}, or take the data that comes along, "
+        f"--dataset=digits. {manual}\nReceived: data_dir={root!r}"
     )
 
 
@@ -55,24 +83,7 @@ def _check_complete(builder):
     for split in builder.info.splits.values():
         missing += [path.name for path in split.filepaths if not path.is_file()]
     if missing:
-        raise damaged(builder, f"{', '.join(missing)} missing")
-
-
-def _prepare(builder):
-    config = tfds.download.DownloadConfig(manual_dir=_manual_dir(builder), try_download_gcs=False)
-    try:
-        builder.download_and_prepare(download_config=config)
-    except NonMatchingChecksumError as error:
-        raise ValueError(
-            f"An archive of data set {builder.name!r} is not the official one (wrong checksum, "
-            "perhaps an interrupted download). Remove it and get it again.\n"
-            f"{error}\nReceived: data_dir={str(builder.data_dir_root)!r}"
-        ) from error
-    except Exception as error:  # each of the many builders fails in its own way
-        raise ValueError(
-            f"Data set {builder.name!r} could not be prepared: {type(error).__name__}: {error}\n"
-            f"{_ways_out(builder)}\nReceived: data_dir={str(builder.data_dir_root)!r}"
-        ) from error
+        raise incomplete(builder, f"{', '.join(missing)} missing")
 
 
 def _manual_dir(builder):
@@ -95,50 +106,13 @@ def _has_archives(builder):
     )
 
 
-def _source(builder):
-    return next(iter(_archives(builder)), _TFDS_BUCKET)
-
-
 def _answers(url):
-    """Whether the host of `url` answers at all within a few seconds."""
-    answers = []
-
-    def ask():
-        try:
-            request = urllib.request.Request(url, method="HEAD")
-            urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
-        except urllib.error.HTTPError:  # an answer too
-            pass
-        except OSError:
-            return
-        answers.append(url)
-
-    # In a thread because name resolution knows no timeout.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(SECONDS_TO_ANSWER)
-    return bool(answers)
-
-
-def _ways_out(builder):
-    name = "/".join(filter(None, (builder.name, builder.builder_config_name)))
-    command = (
-        "import tensorflow_datasets as tfds; "
-        f"tfds.load('{name}', data_dir='{builder.data_dir_root}')"
-    )
-    lines = [
-        "Ways out:",
-        f'* on a machine with network run: python -c "{command}"',
-        f"  and copy the folder {builder.name!r} from there into {str(builder.data_dir_root)!r}, "
-        "or name its place with --data_dir",
-        *(
-            f"* or download {url} by hand and put it, still packed, at "
-            f"{os.path.join(_manual_dir(builder), filename)!r}"
-            for url, filename in _archives(builder).items()
-            if filename
-        ),
-        "* or use the data that comes along: --dataset=digits",
-    ]
-    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        lines.insert(1, f"* {builder.MANUAL_DOWNLOAD_INSTRUCTIONS.strip()}")
-    return "\n".join(lines)
+    """Whether the host of `url` answers at all; asked once, before TFDS asks ten times."""
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
+    except urllib.error.HTTPError:  # an answer, too
+        return True
+    except OSError:
+        return False
+    return True

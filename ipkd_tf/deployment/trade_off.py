@@ -6,9 +6,9 @@ import io
 import pathlib
 import tempfile
 
-import numpy as np
 import tabulate
 
+from ipkd_tf import data
 from ipkd_tf.deployment import budget as budgets
 from ipkd_tf.deployment import export
 from ipkd_tf.deployment.export import latency
@@ -61,15 +61,12 @@ def export_settings(run, images):
         run: `FinishedRun`.
         images: Test images to compare on; 0 for all.
     """
-    test_images, test_labels = run.splits.test
-    train_images, _ = run.splits.train
-    # At random, as a folder of images comes sorted by class.
-    chosen = np.random.default_rng(0).permutation(len(train_images))[:CALIBRATION_IMAGES]
-    count = images or len(test_images)
+    train, test = run.splits.train, run.splits.test
+    test = test.subset(data.draw(test.labels, images or None))
     return {
-        "images": test_images[:count],
-        "labels": test_labels[:count],
-        "calibration_images": train_images[np.sort(chosen)],
+        "images": test.images(),
+        "labels": test.labels,
+        "calibration_images": train.images(data.draw(train.labels, CALIBRATION_IMAGES)),
         "class_names": run.splits.dataset.class_names,
         "rows": run.rows,
         "run": {"epoch": run.which, "result": run.result},

@@ -73,7 +73,7 @@ def main():
     print(early_exit.text(made, rows, quantity))
     directory = pathlib.Path(FLAGS.output or pathlib.Path(FLAGS.run, "adapt"))
     directory.mkdir(parents=True, exist_ok=True)
-    document = _document(run, made, rows, quantity, len(held_out[1]))
+    document = _document(run, made, rows, quantity, len(held_out))
     title = f"{run.result['name']}, seed {run.result['seed']}"
     early_exit.draw(made, rows, quantity, title, directory / "adapt.png")
     files.write_text(directory / "adapt.csv", early_exit.frame(made, rows).to_csv(index=False))
@@ -96,7 +96,7 @@ def _budget():
 
 
 def _held_out(run):
-    """Images and labels to fit on: held out from training and from the test split."""
+    """Examples to fit on: held out from training and from the test split."""
     from ipkd_tf import data
 
     if run.experiment.held_out is not None:
@@ -108,8 +108,8 @@ def _held_out(run):
             f"images it was trained on. Received: validation={run.experiment.validation!r}"
         )
     print("Warning: thresholds are fitted on images that the network was trained on")
-    _, part = data.hold_out(*run.splits.train, FLAGS.from_training)
-    return part
+    train = run.splits.train
+    return train.subset(data.draw(train.labels, FLAGS.from_training))
 
 
 def _study(run, held_out, budget):
@@ -119,16 +119,22 @@ def _study(run, held_out, budget):
 
     bar = int(sys.stdout.isatty())
     logits = [
-        (np.stack(run.network.predict(images, batch_size=250, verbose=bar)), labels)
-        for images, labels in (held_out, run.splits.test)
+        (np.stack(run.network.predict(part.images(), batch_size=250, verbose=bar)), part.labels)
+        for part in (held_out, run.splits.test)
     ]
     spent = None
     if budget and budget.quantity == "milliseconds":
         temperatures = (1.0,) * len(run.names)
         skip = (simulation.SKIP,) * (len(run.names) - 1)
         timed = policy.Policy(skip, FLAGS.confidence, temperatures).classifier(run.network)
-        spent = costs.milliseconds(timed, held_out[0][:_TIMED_IMAGES])
+        spent = costs.milliseconds(timed, _to_time(held_out))
     return study.study(run.network, *logits, FLAGS.confidence, FLAGS.calibrate, spent)
+
+
+def _to_time(examples):
+    from ipkd_tf import data
+
+    return examples.images(data.draw(examples.labels, _TIMED_IMAGES))
 
 
 def _document(run, made, rows, quantity, held_out):
@@ -140,7 +146,7 @@ def _document(run, made, rows, quantity, held_out):
         "epoch": run.which,
         "quantity": quantity,
         "confidence": made.confidence,
-        "images": {"held_out": held_out, "test": len(run.splits.test[1])},
+        "images": {"held_out": held_out, "test": len(run.splits.test)},
         "submodels": made.submodels,
         "costs": {"bodies": made.costs.bodies.tolist(), "heads": made.costs.heads.tolist()},
         "curve": rows,
@@ -153,7 +159,7 @@ def _export(run, made, fitted, budget, directory):
     from ipkd_tf.deployment import budget as budgets
     from ipkd_tf.deployment.early_exit import policy, simulation
 
-    images, _ = run.splits.test
+    images = run.splits.test.images()
     chosen = policy.Policy(fitted.thresholds, made.confidence, made.temperatures)
     outcome = simulation.simulate(made.test, made.costs, fitted.thresholds)
     facts = {
@@ -175,7 +181,9 @@ def _export(run, made, fitted, budget, directory):
     for format, share in agreement.items():
         print(f"  {format}: {share:.2%} of {len(images)} images leave where simulated")
     if budget.quantity == "milliseconds":
-        mean, p95 = policy.mean_milliseconds(chosen.classifier(run.network), images[:_TIMED_IMAGES])
+        mean, p95 = policy.mean_milliseconds(
+            chosen.classifier(run.network), _to_time(run.splits.test)
+        )
         facts |= {"measured_mean_ms": mean, "measured_p95_ms": p95}
         print(f"  measured, one image at a time: mean {mean:.3g} ms, 95th percentile {p95:.3g} ms")
     return {**facts, "thresholds": list(fitted.thresholds), "agreement": agreement}

@@ -25,9 +25,9 @@ def main():
     from ipkd_tf import data
     from ipkd_tf.training import evaluation, summary
 
-    images, labels = getattr(run.splits, FLAGS.images)
-    dataset = data.evaluation(images, labels, FLAGS.batch_size)
-    where = f"{len(labels)} {FLAGS.images} images"
+    examples = getattr(run.splits, FLAGS.images)
+    dataset = data.evaluation(examples, batch_size=FLAGS.batch_size)
+    where = f"{len(examples)} {FLAGS.images} images"
     title = f"{run.result['name']}, {FLAGS.epoch} epoch: scores on {where}"
     print(summary.score_table(title, evaluation.evaluate(run.network, dataset)))
 

@@ -16,20 +16,20 @@ _JIT = {"auto": "auto", "on": True, "off": False}
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The data set's facts, and (images, labels) of each part."""
+    """The data set's facts, and the `Examples` of each part."""
 
     dataset: data.ImageDataset
-    train: tuple
-    validation: tuple
-    test: tuple
+    train: data.Examples
+    validation: data.Examples
+    test: data.Examples
 
     def steps_per_epoch(self, batch_size):
-        return len(self.train[1]) // batch_size
+        return len(self.train) // batch_size
 
     def examples(self):
         """Number of images in each part."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: len(labels) for name, (_, labels) in parts.items()}
+        return {name: len(part) for name, part in parts.items()}
 
 
 def read_splits(experiment):
@@ -44,21 +44,19 @@ def read_splits(experiment):
         train_examples=experiment.train_examples or None,
         test_examples=experiment.test_examples or None,
     )
-    train = dataset.train_images, dataset.train_labels
-    test = dataset.test_images, dataset.test_labels
-    validation = test
+    train, validation = dataset.train, dataset.test
     if experiment.held_out is not None:
-        train, validation = data.hold_out(*train, _held_out_examples(experiment, train), seed=0)
-    if len(train[1]) < experiment.batch_size:
+        count = _held_out_examples(experiment, len(train))
+        train, validation = data.hold_out(train, count, seed=0, class_names=dataset.class_names)
+    if len(train) < experiment.batch_size:
         raise ValueError(
-            f"batch_size must be at most the {len(train[1])} training images. "
+            f"batch_size must be at most the {len(train)} training images. "
             f"Received: batch_size={experiment.batch_size}"
         )
-    return Splits(dataset, train, validation, test)
+    return Splits(dataset, train, validation, dataset.test)
 
 
-def _held_out_examples(experiment, train):
-    available = len(train[1])
+def _held_out_examples(experiment, available):
     held_out = experiment.held_out
     examples = round(held_out * available) if isinstance(held_out, float) else held_out
     if not 0 < examples < available:
@@ -102,7 +100,7 @@ def build(experiment, splits):
     network = models.build(
         experiment.model,
         num_classes=len(dataset.class_names),
-        image_size=dataset.train_images.shape[1],
+        image_size=dataset.train.image_shape[0],
         mean=dataset.mean,
         std=dataset.std,
         **experiment.constructor_arguments,

@@ -152,7 +152,9 @@ def _keep_environment(directory):
 
 def _fit(distiller, experiment, splits, keeper, callbacks):
     steps = splits.steps_per_epoch(experiment.batch_size)
-    validation = workers.shared(data.evaluation(*splits.validation, experiment.batch_size))
+    validation = workers.shared(
+        data.evaluation(splits.validation, batch_size=experiment.batch_size)
+    )
     callbacks = keras.callbacks.CallbackList(
         callbacks, True, model=distiller, epochs=experiment.epochs, steps=steps, verbose=1
     )
@@ -185,7 +187,7 @@ def _finish_epoch(distiller, validation, epoch, callbacks):
 
 def _training_batches(experiment, splits, start_step):
     return data.training(
-        *splits.train,
+        splits.train,
         batch_size=experiment.batch_size,
         seed=experiment.seed,
         start_step=start_step,
@@ -203,7 +205,7 @@ def _training_batches(experiment, splits, start_step):
 
 def _test(network, experiment, splits, best_epoch, directory):
     """The last and the best network's rows on the test images; leaves the best in `network`."""
-    test = data.evaluation(*splits.test, batch_size=experiment.batch_size)
+    test = data.evaluation(splits.test, batch_size=experiment.batch_size)
     last = evaluation.evaluate(network, test)
     if best_epoch == experiment.epochs:
         return {"best": last, "last": last}

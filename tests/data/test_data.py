@@ -27,7 +27,7 @@ class ReadTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_subset_seed(self):
         first, same, other = (
-            data.read("digits", image_size=8, train_examples=100, seed=seed).train_images
+            data.read("digits", image_size=8, train_examples=100, seed=seed).train.images()
             for seed in (0, 0, 1)
         )
         self.assertAllEqual(first, same)
@@ -38,7 +38,7 @@ class ReadTest(tf.test.TestCase, parameterized.TestCase):
         for index in range(5):
             (root / "cat").mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 8)).save(root / "cat" / f"{index}.png")
-        self.assertLen(data.read(f"folder:{root}").train_images, 4)
+        self.assertLen(data.read(f"folder:{root}").train.images(), 4)
 
     def test_any_tfds_name_reaches_tfds(self):
         with self.assertRaisesRegex(ValueError, "TFDS has no.*name='no_such_set'"):
@@ -53,12 +53,12 @@ class LoadTest(tf.test.TestCase):
         self.assertNotAllEqual(epochs[0], epochs[1])
         self.assertAllEqual(
             np.concatenate([y for _, y in test.as_numpy_iterator()]),
-            data.read("digits").test_labels,
+            data.read("digits").test.labels,
         )
 
     def test_digits_are_cropped_but_not_mirrored(self):
         digits = data.read("digits")
-        arrays = digits.train_images, digits.train_labels
+        arrays = digits.train.images(), digits.train.labels
         expected = data.training(*arrays, 64, seed=0, augmentation=data.Augmentation(flip=False))
         train, _ = data.load("digits", batch_size=64)
         for (images, _), (same, _) in zip(train.take(2), expected, strict=False):

@@ -1,13 +1,14 @@
 """A folder of images per class: layouts, formats, and what can be wrong with them."""
 
 import pathlib
+import shutil
 
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from ipkd_tf.data import folder, memory
+from ipkd_tf.data import examples, folder
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -31,11 +32,11 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         self.save_classes(self.root)
         data = folder.read(self.root)
         self.assertEqual(data.class_names, ("cat", "dog"))
-        self.assertAllEqual(np.bincount(data.train_labels), [8, 8])
-        self.assertAllEqual(np.bincount(data.test_labels), [2, 2])
+        self.assertAllEqual(np.bincount(data.train.labels), [8, 8])
+        self.assertAllEqual(np.bincount(data.test.labels), [2, 2])
         for images, labels in (
-            (data.train_images, data.train_labels),
-            (data.test_images, data.test_labels),
+            (data.train.images(), data.train.labels),
+            (data.test.images(), data.test.labels),
         ):
             for image, label in zip(images, labels, strict=True):
                 self.assertAllEqual(image, np.broadcast_to([RED, BLUE][label], (8, 8, 3)))
@@ -46,8 +47,8 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         self.save_classes(self.root / "train", 3)
         self.save_classes(self.root / "test", 2)
         data = folder.read(str(self.root), image_size=4, train_examples=2)
-        self.assertEqual(data.train_images.shape, (2, 4, 4, 3))
-        self.assertEqual(data.test_images.shape, (4, 4, 4, 3))
+        self.assertEqual(data.train.images().shape, (2, 4, 4, 3))
+        self.assertEqual(data.test.images().shape, (4, 4, 4, 3))
 
     def test_a_class_may_be_called_train(self):
         for name in ("train", "plane"):
@@ -61,9 +62,47 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         (self.root / ".cache").mkdir()
         folder.read(self.root)
         (self.root / "cat" / "notes.txt").write_text("x")
-        with self.assertWarnsRegex(UserWarning, "Ignored 1 entries .*cat"):
+        with self.assertWarnsRegex(
+            UserWarning, r"Not read from .*: 1 files that are not .*\(cat: 1\)"
+        ):
             data = folder.read(self.root)
-        self.assertLen(data.train_images, 16)
+        self.assertLen(data.train.images(), 16)
+
+    def test_nested_folders_are_named_once_by_class(self):
+        self.save_classes(self.root)
+        save(self.root / "dog" / "more" / "deep" / "a.png")
+        save(self.root / "dog" / "more" / "b.png")
+        save(self.root / "cat" / "more" / "c.png")
+        (self.root / "cat" / "notes.txt").write_text("x")
+        with self.assertWarns(UserWarning) as caught:
+            data = folder.read(self.root)
+        self.assertLen(data.train, 16)
+        message = str(caught.warning)
+        self.assertIn(
+            "3 images in folders below the class folders (cat: 1, dog: 2); 1 files", message
+        )
+
+    def test_a_class_with_nested_images_alone(self):
+        self.save_classes(self.root)
+        save(self.root / "bird" / "more" / "0.png")
+        self.refuses("bird", "has 1 in folders of its own: move them up")
+
+    def test_progress(self):
+        self.save_classes(self.root)
+        seen = []
+        folder.read(self.root, progress=lambda *counts: seen.append(counts))
+        self.assertEqual(seen, [(20, 20)])
+
+    def test_digest_follows_the_files(self):
+        self.save_classes(self.root)
+        first = folder.read(self.root).digest
+        self.assertEqual(folder.read(str(self.root), image_size=4).digest, first)
+        moved = shutil.copytree(self.root, pathlib.Path(self.create_tempdir().full_path) / "moved")
+        self.assertEqual(folder.read(moved).digest, first)
+        save(self.root / "dog" / "0.png", BLUE, size=(90, 40))  # another size in bytes
+        self.assertNotEqual(folder.read(self.root, image_size=4).digest, first)
+        (moved / "dog" / "9.png").rename(moved / "dog" / "10.png")
+        self.assertNotEqual(folder.read(moved).digest, first)
 
     def only_image(self, name, save_image):
         """Reads one odd image among plain ones; returns its pixels."""
@@ -71,7 +110,7 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
             save(self.root / "test" / "a" / f"{index}.png")
         (self.root / "train" / "a").mkdir(parents=True)
         save_image(self.root / "train" / "a" / name)
-        return folder.read(self.root).train_images[0]
+        return folder.read(self.root).train.images()[0]
 
     @parameterized.parameters(
         ("L", 128, (128, 128, 128)),
@@ -86,6 +125,11 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         image = Image.new(mode, (8, 8), value)
         pixels = self.only_image("odd.png", image.save)
         self.assertAllEqual(pixels, np.broadcast_to(expected, (8, 8, 3)))
+
+    @parameterized.parameters("odd.webp", "odd.tif", "odd.TIFF", "odd.jpg")
+    def test_kinds(self, name):
+        pixels = self.only_image(name, Image.new("RGB", (8, 8), (90, 90, 90)).save)
+        self.assertAllClose(pixels, np.full((8, 8, 3), 90), atol=2)
 
     def test_palette(self):
         image = Image.new("P", (8, 8), 1)
@@ -120,7 +164,7 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
             save(self.root / "test" / "a" / f"{index}.png")
         (self.root / "train" / "a").mkdir(parents=True)
         save_halves(self.root / "train" / "a" / "wide.png")
-        image = folder.read(self.root, image_size=2).train_images[0]
+        image = folder.read(self.root, image_size=2).train.images()[0]
         self.assertEqual(image.shape, (2, 2, 3))
         self.assertAllInRange(image[:, 0], 0, 40)
         self.assertAllInRange(image[:, 1], 160, 200)
@@ -140,7 +184,14 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
             Image.fromarray(pixels).save(broken)
             content = broken.read_bytes()[:1500]
         broken.write_bytes(content)
-        self.refuses(str(broken), "Replace it, or remove it", image_size=8)
+        self.refuses(str(broken), "1 of 21", "Replace or remove them", image_size=8)
+
+    def test_all_broken_files_are_named(self):
+        self.save_classes(self.root, 15)
+        for index in range(3, 15):
+            for file in (f"cat/{index}.bmp", f"dog/{index}.png"):
+                (self.root / file).write_bytes(b"broken")
+        self.refuses("24 of 30 image files", str(self.root / "cat" / "7.bmp"), "... and 4 more")
 
     def test_missing_path(self):
         self.root = self.root / "nowhere"
@@ -169,20 +220,25 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         self.save_classes(self.root)
         save(self.root / "dog" / "large.png", size=(9, 9))
         self.refuses("different sizes", "large.png", "--image_size=32")
-        self.assertEqual(folder.read(self.root, image_size=8).train_images.shape[1:], (8, 8, 3))
+        self.assertEqual(folder.read(self.root, image_size=8).train.images().shape[1:], (8, 8, 3))
+
+    def test_a_class_of_one_image_is_named(self):
+        self.save_classes(self.root)
+        save(self.root / "clock" / "0.png")
+        self.refuses("needs two examples", "one image only of clock")
 
     def test_not_square(self):
         for index in range(5):
             save(self.root / "cat" / f"{index}.png", size=(8, 6))
-        self.refuses("square", "8x6", "--image_size=32")
+        self.refuses("square images, but '", "8x6", "--image_size=32")
 
     def test_too_few_images_to_hold_out(self):
         save(self.root / "cat" / "0.png")
         save(self.root / "dog" / "0.png")
-        self.refuses("each class two examples")
+        self.refuses("each class needs two examples", "of cat, dog")
 
     def test_too_large_is_found_before_decoding(self):
         self.save_classes(self.root)
         (self.root / "cat" / "broken.png").write_bytes(b"never read")
         self.refuses("GiB", image_size=20_000)
-        self.assertGreater(21 * 20_000**2 * 3, memory.MEMORY_LIMIT)
+        self.assertGreater(21 * 20_000**2 * 3, examples.MEMORY_LIMIT)

@@ -4,10 +4,11 @@ import io
 import os
 import pathlib
 import shutil
+import socket
 import tarfile
-import threading
 import time
 import urllib.error
+import urllib.request
 from unittest import mock
 
 import numpy as np
@@ -16,6 +17,8 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from ipkd_tf.data import tfds_source, tfds_stored
+
+URLOPEN = urllib.request.urlopen
 
 
 def store(data_dir, splits, shape=(8, 8, 3), name="leaves"):
@@ -69,10 +72,10 @@ class StoredTest(OfflineTestCase, parameterized.TestCase):
         store(self.data_dir, {"train": [0, 1, 2, 1, 0], "test": [2, 1]})
         data = tfds_source.read("leaves", data_dir=self.data_dir)
         self.assertEqual(data.class_names, ("oak", "elm", "ash"))
-        self.assertAllEqual(data.train_labels, [0, 1, 2, 1, 0])
-        self.assertAllEqual(data.test_labels, [2, 1])
-        self.assertEqual(data.train_images.shape, (5, 8, 8, 3))
-        for image, label in zip(data.train_images, data.train_labels, strict=True):
+        self.assertAllEqual(data.train.labels, [0, 1, 2, 1, 0])
+        self.assertAllEqual(data.test.labels, [2, 1])
+        self.assertEqual(data.train.images().shape, (5, 8, 8, 3))
+        for image, label in zip(data.train.images(), data.train.labels, strict=True):
             self.assertAllEqual(image, np.full((8, 8, 3), 10 * label))
         # Levels 0, 10, 20, 10, 0: mean 8, variance (64 + 4 + 144 + 4 + 64) / 5 = 56
         self.assertAllClose(data.mean, [8 / 255] * 3)
@@ -83,34 +86,46 @@ class StoredTest(OfflineTestCase, parameterized.TestCase):
         store(self.data_dir, {"train": [0, 1], "test": [2]})
         with mock.patch.dict(os.environ, {"HOME": str(pathlib.Path(self.data_dir).parent)}):
             data = tfds_source.read("leaves", f"~/{pathlib.Path(self.data_dir).name}")
-        self.assertLen(data.train_images, 2)
+        self.assertLen(data.train.images(), 2)
 
     def test_validation_stands_for_test(self):
         store(self.data_dir, {"train": [0, 1, 2], "validation": [1]})
         data = tfds_source.read("leaves", data_dir=self.data_dir)
-        self.assertAllEqual(data.test_labels, [1])
+        self.assertAllEqual(data.test.labels, [1])
 
     def test_a_fifth_of_train_stands_for_test(self):
         store(self.data_dir, {"train": [0, 1, 2] * 10})
         data = tfds_source.read("leaves", data_dir=self.data_dir)
-        self.assertAllEqual(np.bincount(data.train_labels), [8, 8, 8])
-        self.assertAllEqual(np.bincount(data.test_labels), [2, 2, 2])
-        self.assertAllEqual(data.test_images[:, 0, 0, 0], 10 * data.test_labels)
+        self.assertAllEqual(np.bincount(data.train.labels), [8, 8, 8])
+        self.assertAllEqual(np.bincount(data.test.labels), [2, 2, 2])
+        self.assertAllEqual(data.test.images()[:, 0, 0, 0], 10 * data.test.labels)
 
     def test_grey_images_of_many_sizes(self):
         store(self.data_dir, {"train": [0, 1, 2], "test": [2]}, shape=(None, None, 1))
         data = tfds_source.read("leaves", data_dir=self.data_dir, image_size=5)
-        for image, level in zip(data.train_images, [0, 10, 20], strict=True):
+        for image, level in zip(data.train.images(), [0, 10, 20], strict=True):
             self.assertAllEqual(image, np.full((5, 5, 3), level))
         self.assertIn("--image_size=32", self.refusal())
 
     def test_subset(self):
         store(self.data_dir, {"train": [0, 1, 2] * 10, "test": [0, 1, 2] * 2})
         data = tfds_source.read("leaves", self.data_dir, train_examples=6, test_examples=3)
-        self.assertAllEqual(np.bincount(data.train_labels), [2, 2, 2])
-        self.assertAllEqual(np.bincount(data.test_labels), [1, 1, 1])
-        self.assertAllEqual(data.train_images[:, 3, 3, 1], 10 * data.train_labels)
+        self.assertAllEqual(np.bincount(data.train.labels), [2, 2, 2])
+        self.assertAllEqual(np.bincount(data.test.labels), [1, 1, 1])
+        self.assertAllEqual(data.train.images()[:, 3, 3, 1], 10 * data.train.labels)
         self.assertIn("train_examples=31", self.refusal(train_examples=31))
+
+    def test_digest_is_of_version_counts_and_labels(self):
+        splits = {"train": [0, 1, 2, 1, 0], "test": [2, 1]}
+        store(self.data_dir, splits)
+        data = tfds_source.read("leaves", data_dir=self.data_dir)
+        self.assertEqual(data.source, "tfds leaves/1.0.0 {'test': 2, 'train': 5}")
+        copy, larger = (self.create_tempdir().full_path for _ in range(2))
+        store(copy, splits)
+        store(larger, splits | {"test": [2, 1, 1]})
+        same, other = (tfds_source.read("leaves", place, image_size=4) for place in (copy, larger))
+        self.assertEqual(same.digest, data.digest)
+        self.assertNotEqual(other.digest, data.digest)
 
     def test_published_statistics_of_cifar(self):
         self.assertAllClose(tfds_source.PUBLISHED["cifar100"][0], (0.5071, 0.4865, 0.4409))
@@ -201,9 +216,10 @@ class AbsentTest(OfflineTestCase, parameterized.TestCase):
             self.assertIn(needle, message)
 
     def test_a_network_that_never_answers_is_given_up(self):
-        released = threading.Event()
-        self.addCleanup(released.set)
-        self.urlopen.side_effect = lambda *_, **__: released.wait(10) and mock.DEFAULT
+        silent = socket.create_server(("127.0.0.1", 0))  # accepts connections and says nothing
+        self.addCleanup(silent.close)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        self.urlopen.side_effect = lambda _, timeout: URLOPEN(address, timeout=timeout)
         with mock.patch.object(tfds_stored, "SECONDS_TO_ANSWER", 0.2):
             start = time.monotonic()
             self.assertIn("does not answer", self.refusal("cifar100"))
@@ -231,14 +247,14 @@ class AbsentTest(OfflineTestCase, parameterized.TestCase):
         ):
             data = tfds_source.read("cifar10", data_dir=self.data_dir)
         self.urlopen.assert_not_called()
-        self.assertEqual(data.train_images.shape, (20, 32, 32, 3))
-        self.assertEqual(sorted(data.test_labels), [3, 7])
-        self.assertAllEqual(data.train_images[:, 5, 6, 2], 20 * data.train_labels)
+        self.assertEqual(data.train.images().shape, (20, 32, 32, 3))
+        self.assertEqual(sorted(data.test.labels), [3, 7])
+        self.assertAllEqual(data.train.images()[:, 5, 6, 2], 20 * data.train.labels)
         self.assertEqual(data.class_names[9], "truck")
         self.assertAllClose(data.mean, (0.4914, 0.4822, 0.4465))
         shutil.rmtree(self.archive.parent)
         again = tfds_source.read("cifar10", data_dir=self.data_dir)
-        self.assertAllEqual(again.train_images, data.train_images)
+        self.assertAllEqual(again.train.images(), data.train.images())
 
     def test_wrong_archive(self):
         cifar10_archive(self.archive)

@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 from absl.testing import parameterized
 
+from ipkd_tf import data
 from ipkd_tf.deployment import trade_off
 from ipkd_tf.training import finished_run
 from tests.training.test_finished_run import write_run
@@ -56,16 +57,21 @@ class TradeOffTest(parameterized.TestCase):
         self.assertEndsWith(text, "within 4k: early with 3k multiply-adds")
         measure.assert_not_called()
 
-    def test_calibration_images_are_training_images_of_all_classes(self):
+    def test_a_number_of_images_is_drawn_from_all_classes(self):
         # Sorted by class, as folders of images are read; each pixel is its image's class.
-        pixels = np.repeat(np.arange(10, dtype=np.uint8), 100)
-        train = np.broadcast_to(pixels[:, None, None, None], (1000, 2, 2, 3)), pixels
-        test = np.full((40, 2, 2, 3), 255, np.uint8), np.zeros(40)
+        def by_class(count, offset):
+            labels = np.repeat(np.arange(10, dtype=np.int32), count)
+            pixels = (labels + offset).astype(np.uint8)[:, None, None, None]
+            return data.Examples(np.broadcast_to(pixels, (len(labels), 2, 2, 3)), labels)
+
+        train, test = by_class(100, 0), by_class(4, 100)
         dataset = types.SimpleNamespace(class_names=tuple("abcdefghij"))
         splits = types.SimpleNamespace(train=train, test=test, dataset=dataset)
         run = types.SimpleNamespace(splits=splits, rows=[ROW], which="best", result={})
         settings = trade_off.export_settings(run, images=16)
         self.assertEqual(settings["images"].shape, (16, 2, 2, 3))
+        self.assertEqual(set(settings["labels"]), set(range(10)))
+        np.testing.assert_array_equal(settings["images"][:, 0, 0, 0], settings["labels"] + 100)
         calibration = settings["calibration_images"][:, 0, 0, 0]
         self.assertLen(calibration, trade_off.CALIBRATION_IMAGES)
         self.assertEqual(set(calibration), set(range(10)))

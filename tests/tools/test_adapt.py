@@ -44,8 +44,8 @@ class AdaptTest(parameterized.TestCase):
         self.assertIn(f"test accuracy {exported['test_accuracy']:.2%} at ", out)
         # The files do what the document says.
         digits = data.read("digits", image_size=8)
-        found = runner.StageRunner(directory / "onnx")(digits.test_images)
-        accuracy = np.mean(found["class_id"] == digits.test_labels)
+        found = runner.StageRunner(directory / "onnx")(digits.test.images())
+        accuracy = np.mean(found["class_id"] == digits.test.labels)
         self.assertAlmostEqual(accuracy, exported["test_accuracy"], delta=0.003)
         shares = np.bincount(found["exit"], minlength=2) / 360
         np.testing.assert_allclose(shares, exported["shares"], atol=0.003)
@@ -57,14 +57,14 @@ class AdaptTest(parameterized.TestCase):
         run_program(adapt, self.flag, "--confidence=entropy", "--nocalibrate")
         document = json.loads((self.directory / "adapt" / "adapt.json").read_text())
         digits = data.read("digits", image_size=8)
-        _, (images, labels) = data.hold_out(digits.train_images, digits.train_labels, 144)
-        logits = np.stack(self.network.predict(images, verbose=0))
+        _, held = data.hold_out(digits.train, 144)
+        logits = np.stack(self.network.predict(held.images(), verbose=0))
         probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         confidence = 1 + (probabilities * np.log(probabilities)).sum(-1) / np.log(10)
         for row in document["curve"]:
             if row["method"] in ("direct", "geometric"):
                 exits = simulation.leave(confidence, row["thresholds"])
-                correct = (logits.argmax(-1) == labels)[exits, np.arange(144)]
+                correct = (logits.argmax(-1) == held.labels)[exits, np.arange(144)]
                 self.assertAlmostEqual(correct.mean(), row["held_out_accuracy"], delta=0.008)
         self.assertEqual([row["temperature"] for row in document["submodels"]], [1.0, 1.0])
 

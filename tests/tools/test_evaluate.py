@@ -23,9 +23,9 @@ class EvaluateTest(parameterized.TestCase):
         status, out, err = run_program(evaluate, f"--run={self.directory}")
         self.assertEqual((status, err), (0, ""))
         self.assertIn("toy, best epoch: scores on 360 test images", out)
-        logits = self.network(digits.test_images, training=False)
+        logits = self.network(digits.test.images(), training=False)
         for name, a in zip(("early", "late"), logits, strict=True):
-            accuracy = 100 * np.mean(np.argmax(a, -1) == digits.test_labels)
+            accuracy = 100 * np.mean(np.argmax(a, -1) == digits.test.labels)
             self.assertRegex(out, rf"{name} +{accuracy:.2f} ")
 
     def test_validation_images(self):

@@ -46,7 +46,7 @@ class FinishedRunTest(tf.test.TestCase, parameterized.TestCase):
         images = networks.images(4, side=8)
         self.assertAllClose(run.network(images)[1], network(images)[1])
         self.assertEqual(run.splits.dataset.name, "digits")
-        self.assertLen(run.splits.test[1], 360)
+        self.assertLen(run.splits.test, 360)
 
     def test_data_dir_and_settings_of_another_version(self):
         write_run(self.directory)

@@ -143,10 +143,12 @@ class OutputsTest(TrainingTest):
         experiment = self.experiment()
         result = loop.run(experiment, [ForgetInEpoch(3)])
         self.assertLess(result["best_epoch"], result["last_epoch"])
-        images, labels = assembly.read_splits(experiment).test
+        test = assembly.read_splits(experiment).test
         network = keras.models.load_model(self.directory / "run" / f"{which}.keras")
-        for row, logits in zip(result[which], network.predict(images, verbose=0), strict=True):
-            self.assertAllClose(row["accuracy"], np.mean(logits.argmax(-1) == labels))
+        for row, logits in zip(
+            result[which], network.predict(test.images(), verbose=0), strict=True
+        ):
+            self.assertAllClose(row["accuracy"], np.mean(logits.argmax(-1) == test.labels))
         self.assertEqual([row["name"] for row in result[which]], ["exit_1", "exit_2"])
 
     def test_on_two_devices(self):
@@ -239,14 +241,14 @@ class BuildTest(TrainingTest):
 
     def test_seeds_share_the_data(self):
         first, second = (assembly.read_splits(self.experiment(seed=s)) for s in (0, 1))
-        np.testing.assert_array_equal(first.train[0], second.train[0])
-        np.testing.assert_array_equal(first.validation[0], second.validation[0])
+        np.testing.assert_array_equal(first.train.images(), second.train.images())
+        np.testing.assert_array_equal(first.validation.images(), second.validation.images())
 
     def test_held_out_images_are_not_trained_on(self):
         splits = assembly.read_splits(self.experiment(validation="holdout:0.25"))
         self.assertEqual(splits.examples(), {"train": 150, "validation": 50, "test": 60})
-        trained = {image.tobytes() for image in splits.train[0]}
-        self.assertFalse(trained & {image.tobytes() for image in splits.validation[0]})
+        trained = {image.tobytes() for image in splits.train.images()}
+        self.assertFalse(trained & {image.tobytes() for image in splits.validation.images()})
 
     def test_the_papers_protocol_validates_on_the_test_images(self):
         splits = assembly.read_splits(self.experiment(validation="test"))
