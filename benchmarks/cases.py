@@ -10,7 +10,7 @@ from benchmarks import fresh
 from benchmarks import workload as workloads
 from ipkd_tf import data
 from ipkd_tf.deployment import latency
-from ipkd_tf.models import submodels
+from ipkd_tf.models import flexible
 
 _PIPELINE_EXAMPLES = 50_000  # as CIFAR has
 _PIPELINE_IMAGES = 50_000
@@ -59,8 +59,8 @@ def forward(settings):
     samples = {}
     for workload in settings.workloads(methods=["none"]):
         network = workload.network()
-        for index, name in enumerate(submodels.names(network)):
-            infer = tf.function(functools.partial(submodels.cut(network, index), training=False))
+        for index, name in enumerate(flexible.names(network)):
+            infer = tf.function(functools.partial(flexible.cut(network, index), training=False))
             for batch_size in sorted({1, workload.batch_size}):
                 images, _ = workload.images_and_labels(batch_size)
                 call = functools.partial(infer, tf.constant(images))

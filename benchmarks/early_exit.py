@@ -9,7 +9,7 @@ import tensorflow as tf
 from ipkd_tf.deployment import latency
 from ipkd_tf.deployment.early_exit import confidence, costs, inference, simulation
 from ipkd_tf.deployment.early_exit.classifier import AdaptiveClassifier
-from ipkd_tf.models import cost, folding, stages, submodels
+from ipkd_tf.models import cost, flexible, folding, stages
 
 BATCH_SIZES = (1, 32, 256)
 _IMAGES = 256  # in a sample, whatever the batch
@@ -33,7 +33,7 @@ def _measure(settings, model):
     temperatures, choices = _choices(network, images)
     classifier = AdaptiveClassifier(network, choices["skip"], temperatures=temperatures)
     full = _full(network)
-    paid, alone = costs.multiply_adds(network), cost.multiply_adds(submodels.cut(network, -1))
+    paid, alone = costs.multiply_adds(network), cost.multiply_adds(flexible.cut(network, -1))
     samples, shares = {}, {}
     for batch_size in BATCH_SIZES:
         samples[batch_size, _FULL] = functools.partial(_seconds, full, images, batch_size)
@@ -73,7 +73,7 @@ def _thresholds(sure, share):
 
 def _full(network):
     """The largest sub-model alone with its decision, made as fast as the classifier makes it."""
-    model = folding.fold_batch_normalization(submodels.cut(network, -1))
+    model = folding.fold_batch_normalization(flexible.cut(network, -1))
     stage = inference.frozen(*stages.partition(model))
     specs = tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.float32)
 

@@ -9,7 +9,7 @@ import tempfile
 
 from ipkd_tf.deployment import export, latency
 from ipkd_tf.deployment.export import optional
-from ipkd_tf.models import submodels
+from ipkd_tf.models import flexible
 
 
 def measure(settings):
@@ -32,7 +32,7 @@ def _samples(settings, model, formats, directory):
     """Pairs of what is measured and a function that gives the seconds per call."""
     workload = settings.workload(model, 1)
     network, (image, _) = workload.network(), workload.images_and_labels()
-    names = submodels.names(network)
+    names = flexible.names(network)
     for index in dict.fromkeys((0, len(names) - 1)):
         aside = directory / names[index]
         with contextlib.redirect_stdout(io.StringIO()):

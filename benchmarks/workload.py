@@ -18,7 +18,7 @@ class Workload:
     """Everything the time of a step depends on, apart from the machine.
 
     Attributes:
-        model: name or import path, as `models.build` takes it.
+        model: name or import path, as `models.from_preset` takes it.
         method: teachers, as `InplaceDistiller` takes them.
         batch_size: images per step.
         num_classes: classes.
@@ -42,7 +42,7 @@ class Workload:
     def network(self):
         """Builds the network."""
         with _dtype_policy(self.precision):
-            return models.build(
+            return models.from_preset(
                 self.model,
                 num_classes=self.num_classes,
                 image_size=self.image_size,

@@ -23,7 +23,7 @@ CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
 
 @functools.cache
 def build(model, num_classes, image_size):
-    return models.build(model, num_classes=num_classes, image_size=image_size or 32)
+    return models.from_preset(model, num_classes=num_classes, image_size=image_size or 32)
 
 
 class RunsTest(test_train_main.MainTestCase):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ipkd_tf.distillation import losses
 from ipkd_tf.distillation import teachers as teacher_weights
-from ipkd_tf.models import submodels
+from ipkd_tf.models import flexible
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
@@ -55,7 +55,7 @@ class InplaceDistiller(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.submodel_names = submodels.names(network)
+        self.submodel_names = flexible.names(network)
         self.network = network
         self.teachers = teacher_weights.from_spec(teachers, len(self.submodel_names))
         losses.check_settings(distillation_weight, temperature, divergence)

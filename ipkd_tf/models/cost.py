@@ -1,16 +1,41 @@
-"""What a model costs: parameters and multiply-adds."""
+"""What a sub-model costs: a table of named quantities, and how multiply-adds are counted."""
 
+import collections.abc
+import dataclasses
 import math
+import re
 
 import tensorflow as tf
 
-from ipkd_tf.models import submodels
+from ipkd_tf.models import flexible
 
-_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """One named quantity of a sub-model, the same on every machine.
+
+    Attributes:
+        name: Key in rows and files, such as `multiply_adds`.
+        label: What tables and figures call it.
+        unit: Letter of the unit in which these give it, such as `M`.
+        scale: How many of the quantity are one unit.
+        measure: Function of the plain model of a sub-model and its `Submodel` to a number.
+    """
+
+    name: str
+    label: str
+    unit: str
+    scale: float
+    measure: collections.abc.Callable
+
+
+def parameters(model):
+    """Returns the number of trainable parameters, int."""
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
 def multiply_adds(model):
-    """Returns how many multiply-adds the model's convolutions and dense layers do for one example.
+    """Returns how many multiply-adds the model's convolutions and products do for one example.
 
     It counts the operations of the traced model rather than its layers, so custom layers, sliced
     kernels and layers used several times count for what they compute. One multiply-add is one,
@@ -23,30 +48,50 @@ def multiply_adds(model):
         int.
 
     Raises:
-        ValueError: the model has no inputs yet, or a side of an input is not fixed.
+        ValueError: the model has no inputs yet, a side of an input is not fixed, or it holds an
+            operation whose multiply-adds are not known.
 
     Example:
         >>> image = keras.Input([8, 8, 3])
         >>> multiply_adds(keras.Model(image, keras.layers.Conv2D(16, 3, padding="same")(image)))
         27648
     """
-    return _graph_multiply_adds(_inference(model, batch_size=1).graph)
+    return _Counter(_inference(model).graph.as_graph_def(add_shapes=True)).total
 
 
-def parameters(model):
-    """Returns the number of trainable parameters, int."""
-    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+COSTS = (
+    Cost("parameters", "parameters", "M", 1e6, lambda model, submodel: parameters(model)),
+    Cost("multiply_adds", "multiply-adds", "M", 1e6, lambda model, submodel: multiply_adds(model)),
+)
 
 
-def of_submodel(network, index):
-    """Parameters and multiply-adds of one sub-model, cut out of the network."""
-    model = submodels.cut(network, index)
-    return {"parameters": parameters(model), "multiply_adds": multiply_adds(model)}
+def table(network):
+    """Returns the costs that a network has: tuple of `Cost`, its family's own or `COSTS`."""
+    return getattr(network, "costs", COSTS)
 
 
-def _inference(model, batch_size):
-    """Returns the model's inference as a concrete function of batches of `batch_size`."""
-    specs = [_input_spec(tensor, batch_size) for tensor in getattr(model, "inputs", None) or ()]
+def of_submodel(network, which):
+    """Returns the costs of one sub-model, cut out of the network: a dict by name.
+
+    Args:
+        network: A flexible network, or any functional multi-output model.
+        which: Number, name or `Submodel`.
+
+    Example:
+        >>> of_submodel(ipkd_tf.models.MSDNet(), "exit_1")
+        {'parameters': 417962, 'multiply_adds': 13182208}
+    """
+    model = flexible.cut(network, which)
+    if hasattr(network, "resolve"):
+        submodel = network.resolve(which)
+    else:
+        submodel = flexible.Submodel(flexible.names(network)[flexible.find(network, which)])
+    return {cost.name: cost.measure(model, submodel) for cost in table(network)}
+
+
+def _inference(model):
+    """Returns the model's inference as a concrete function of one example."""
+    specs = [_input_spec(tensor) for tensor in getattr(model, "inputs", None) or ()]
     if not specs:
         raise ValueError(
             f"Expected a model whose inputs are known, such as a functional one; build it first. "
@@ -59,46 +104,131 @@ def _inference(model, batch_size):
     return tf.function(infer).get_concrete_function(*specs)
 
 
-def _input_spec(tensor, batch_size):
+def _input_spec(tensor):
     if None in tensor.shape[1:]:
         raise ValueError(
             f"Expected an input whose sides are all fixed; build the model for one image size. "
             f"Received: shape={tuple(tensor.shape)}"
         )
-    return tf.TensorSpec((batch_size, *tensor.shape[1:]), tensor.dtype)
+    return tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype)
 
 
-def _graph_multiply_adds(graph):
-    total = 0
-    for operation in graph.get_operations():
-        if operation.type in _CALLS:
-            # Keras wraps grouped convolutions in functions of their own.
-            total += _graph_multiply_adds(graph._get_function(operation.get_attr("f").name).graph)
-        elif operation.type in _TERMS_PER_OUTPUT:
-            terms = _TERMS_PER_OUTPUT[operation.type](operation)
-            total += operation.outputs[0].shape.num_elements() * terms
-    return total
+class _Counter:
+    """Counts the multiply-adds of a graph and of the functions that it calls."""
+
+    def __init__(self, graph):
+        self._functions = {f.signature.name: f for f in graph.library.function}
+        self.total = self._count(graph.node, {})
+
+    def _count(self, nodes, arguments):
+        """The sum over nodes, the shapes of the function's arguments given by name."""
+        outputs = {**arguments, **{node.name: _output_shapes(node) for node in nodes}}
+        constants = {node.name: node for node in nodes if node.op == "Const"}
+        return sum(self._count_node(node, outputs, constants) for node in nodes)
+
+    def _count_node(self, node, outputs, constants):
+        inputs = [_split(name) for name in node.input if not name.startswith("^")]
+        shapes = [outputs[name][index] for name, index in inputs]
+        if node.op in ("PartitionedCall", "StatefulPartitionedCall"):
+            return self._count_function(node.attr["f"].func.name, shapes)
+        if node.op in ("While", "StatelessWhile"):
+            once = self._count_function(node.attr["body"].func.name, shapes)
+            return once and once * _trips(node, constants.get(inputs[1][0]))
+        if node.op in ("If", "StatelessIf", "Case", "StatelessCase"):
+            branches = [f.name for f in node.attr["branches"].list.func] or [
+                node.attr[key].func.name for key in ("then_branch", "else_branch")
+            ]
+            counts = {self._count_function(name, shapes[1:]) for name in branches}
+            return counts.pop() if len(counts) == 1 else _refuse(node)
+        if node.op in _PRODUCTS:
+            count = _PRODUCTS[node.op](node, shapes, outputs[node.name][0])
+            return _refuse(node) if count is None else count
+        return _refuse(node) if _UNKNOWN.search(node.op) else 0
+
+    def _count_function(self, name, shapes):
+        function = self._functions[name]
+        arguments = zip(function.signature.input_arg, shapes, strict=True)
+        return self._count(function.node_def, {a.name: [shape] for a, shape in arguments})
 
 
-def _convolution_terms(operation):
-    """A kernel is [height, width, channels in per group, channels out]."""
-    return operation.inputs[1].shape[:-1].num_elements()
+def _output_shapes(node):
+    """Shapes of a node's outputs; None for one of unknown rank, and for an unknown side."""
+    return [
+        None if s.unknown_rank else [None if side.size < 0 else side.size for side in s.dim]
+        for s in node.attr["_output_shapes"].list.shape
+    ]
 
 
-def _depthwise_terms(operation):
+def _split(name):
+    """`name`, `name:1`, or inside of functions `name:output:1`, as a name and a number."""
+    name, *rest = name.split(":")
+    return name, int(rest[-1]) if rest else 0
+
+
+def _trips(node, limit):
+    """How often a loop runs: the constant that TensorFlow holds beside its counter."""
+    trips = int(tf.make_ndarray(limit.attr["value"].tensor)) if limit is not None else -1
+    return trips if trips >= 0 else _refuse(node)
+
+
+def _refuse(node):
+    raise ValueError(
+        "Expected operations whose multiply-adds are known (convolutions, products, loops of a "
+        f"fixed length). Received: {node.op} {node.name!r}"
+    )
+
+
+def _product(*sides):
+    return None if None in sides else math.prod(sides)
+
+
+def _convolution(node, shapes, output):
+    """A kernel is [sides, channels in per group, channels out]."""
+    return _product(*output, *shapes[1][:-1])
+
+
+def _transposed_convolution(node, shapes, output):
+    """Each input pixel is multiplied with a kernel [sides, channels out, channels in]."""
+    return _product(*shapes[2], *shapes[1][:-1])
+
+
+def _depthwise_convolution(node, shapes, output):
     """A kernel is [height, width, channels in, outputs per channel]."""
-    return operation.inputs[1].shape[:2].num_elements()
+    return _product(*output, *shapes[1][:2])
 
 
-def _product_terms(operation):
-    transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
-    return operation.inputs[0].shape[-2 if transposed else -1]
+def _matrix_product(node, shapes, output):
+    transposed = node.attr["transpose_a" if node.op == "MatMul" else "adj_x"].b
+    return _product(*output, shapes[0][-2 if transposed else -1])
 
 
-# How many products are summed into one output element.
-_TERMS_PER_OUTPUT = {
-    "Conv2D": _convolution_terms,
-    "DepthwiseConv2dNative": _depthwise_terms,
-    "MatMul": _product_terms,
-    "BatchMatMulV2": _product_terms,
+def _einsum(node, shapes, output):
+    """A sum over the labels that the output lacks, of products of two tensors."""
+    terms, result = node.attr["equation"].s.decode().split("->")
+    sides = {}
+    for labels, shape in zip(terms.split(","), shapes, strict=True):
+        before, _, after = labels.partition("...")
+        sides.update(zip(before, shape, strict=False))
+        sides.update(zip(reversed(after), reversed(shape), strict=False))
+    if len(shapes) < 2:
+        return 0
+    if len(shapes) > 2 or ("..." in terms and "..." not in result):
+        return None
+    return _product(*output, *(sides[label] for label in sides if label not in result))
+
+
+_PRODUCTS = {
+    "Conv2D": _convolution,
+    "Conv3D": _convolution,
+    "DepthwiseConv2dNative": _depthwise_convolution,
+    "Conv2DBackpropInput": _transposed_convolution,
+    "Conv3DBackpropInputV2": _transposed_convolution,
+    "MatMul": _matrix_product,
+    "BatchMatMulV2": _matrix_product,
+    "BatchMatMulV3": _matrix_product,
+    "Einsum": _einsum,
 }
+_UNKNOWN = re.compile(
+    "Conv|MatMul|Einsum|XlaDot|RNN|LSTM|GRU|FFT|Cholesky|Matrix(Inverse|Solve|Triangular|Square|"
+    "Exp|Log)|Svd|Qr$|Eig|PyFunc"
+)

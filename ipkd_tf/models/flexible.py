@@ -1,107 +1,283 @@
-"""The contract of a flexible network, and the pieces all families share."""
+"""The contract of a flexible network, and sub-models of any functional multi-output network."""
+
+import dataclasses
+import inspect
+import operator
 
 import keras
 
+from ipkd_tf.models import graph, keras_hooks
 
-class FlexibleNetwork(keras.Model):
-    """A functional model whose outputs are the logits of its sub-models, smallest first.
 
-    A family subclasses it in keras-hub's manner: constructor arguments, functional graph, config.
-    It calls `super().__init__(inputs=..., outputs=[...], submodel_names=(...))`. Where cutting the
-    graph at one output would leave weights that this output does not use, it also defines
-    `build_submodel(index)`: an untrained plain Keras model of the same function as that output,
-    with the layer names of the network; `submodel` fills it with the network's weights.
+@dataclasses.dataclass(frozen=True)
+class Submodel:
+    """Names one sub-model of a network.
 
     Attributes:
-        submodel_names: One name for each output, used in metrics, files and signatures.
-
-    Images enter as uint8 or float `[batch, height, width, 3]` in 0..255.
+        name: As in metrics, files and signatures, such as `exit_1` or `width_0.25`.
+        choice: What its family needs to know of it, hashable; () for exits.
     """
 
-    def __init__(self, *, inputs, outputs, submodel_names, **kwargs):
+    name: str
+    choice: tuple = ()
+
+
+def names(network):
+    """Returns one name for each sub-model, smallest first: the network's own, or of its outputs.
+
+    Args:
+        network: A functional `keras.Model` with one output `[batch, classes]` of logits for each
+            sub-model; an attribute `submodel_names` takes precedence over the outputs' names.
+
+    Raises:
+        ValueError: The outputs are not as described.
+
+    Example:
+        >>> names(ipkd_tf.models.MSDNet(blocks=2))
+        ('exit_1', 'exit_2')
+    """
+    _check_outputs(network)
+    own = tuple(getattr(network, "submodel_names", None) or network.output_names)
+    # Two outputs of one layer share that layer's name.
+    unique = len(set(own)) == len(network.outputs)
+    return own if unique else tuple(f"output_{k}" for k in range(1, len(network.outputs) + 1))
+
+
+def find(network, which):
+    """Returns the number of a named sub-model, 0 for the smallest.
+
+    Args:
+        network: As for `names`.
+        which: Its number (negative ones count from the largest), its name, or a `Submodel`.
+
+    Raises:
+        IndexError: There is none of that number.
+        ValueError: There is none of that name.
+
+    Example:
+        >>> find(network, "exit_1"), find(network, -1)
+        (0, 6)
+    """
+    known = names(network)
+    name = which.name if isinstance(which, Submodel) else which
+    if isinstance(name, str):
+        if name not in known:
+            raise ValueError(
+                f"Expected a sub-model of these: {', '.join(known)}. Received: submodel={name!r}"
+            )
+        return known.index(name)
+    try:
+        index = operator.index(name)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected a sub-model's number or name, or a Submodel. Received: submodel={name!r}"
+        ) from error
+    if not -len(known) <= index < len(known):
+        raise IndexError(
+            f"Expected a sub-model from 0 to {len(known) - 1} ({', '.join(known)}). "
+            f"Received: submodel={index}"
+        )
+    return index % len(known)
+
+
+def cut(network, which):
+    """Returns one sub-model as a plain `keras.Model` that holds only what it uses.
+
+    Args:
+        network: As for `names`.
+        which: As for `find`, or what the network's own `submodel` takes.
+
+    Returns:
+        A `keras.Model` from images to logits, with weights of its own. Models inside the network
+        are dissolved into their layers.
+
+    Example:
+        >>> cut(keras.Model(image, [early_logits, late_logits]), 0).save("early.keras")
+    """
+    if hasattr(network, "submodel"):
+        return network.submodel(which)
+    return _cut_graph(network, find(network, which))
+
+
+def _cut_graph(network, index):
+    whole = graph.Graph(network)
+    return whole.copy([whole.outputs[index]], name=names(network)[index])
+
+
+class FlexibleNetwork(keras.Model):
+    """A functional model whose outputs are the logits of its named sub-models, smallest first.
+
+    A family subclasses it: constructor arguments, from which it can be saved and loaded, and a
+    functional graph, handed to `super().__init__(inputs=..., outputs=[...], submodels=[...])`.
+    It overrides only what differs:
+
+    * `build_submodel` where the graph cut at one output holds more than that output uses, and
+      `weights_of` where the weights of such a plain model are not leading slices of those of the
+      network's layer of the same name;
+    * `resolve` where there are sub-models beyond the named ones;
+    * `draw`, `drawn` and `train_logits` where a training step computes other sub-models than
+      these, or further logits that only the labels train;
+    * `needs_recalibration` and `recalibrate` where sub-models share normalisation statistics;
+    * `costs`, a table as `ipkd_tf.models.cost.COSTS`, where it costs more than others do.
+
+    Args:
+        inputs: Symbolic images `[batch, height, width, channels]`, uint8 or float in 0..255.
+        outputs: List of symbolic logits `[batch, classes]`, smallest first.
+        submodels: `Submodel` or name of each output.
+        **kwargs: Of `keras.Model`, such as `name`.
+
+    Attributes:
+        arguments: Dict of the constructor's arguments, without those of `keras.Model`.
+        submodels: Tuple of `Submodel`, one for each output.
+        needs_recalibration: Whether a sub-model needs `recalibrate` after training.
+    """
+
+    needs_recalibration = False
+
+    def __new__(cls, *args, **kwargs):
+        network = super().__new__(cls, *args, **kwargs)
+        # Keras also calls this without arguments, when it first meets the class.
+        bound = inspect.signature(cls.__init__).bind_partial(network, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(list(bound.arguments.items())[1:])
+        # Past Keras, which would wrap the dict and the lists in it.
+        object.__setattr__(network, "arguments", _without_keras_arguments(cls, arguments))
+        return network
+
+    def __init__(self, *, inputs, outputs, submodels, **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
-        self.submodel_names = tuple(submodel_names)
+        self.submodels = tuple(Submodel(s) if isinstance(s, str) else s for s in submodels)
 
-    def build_submodel(self, index):
-        """Returns an untrained plain model of output `index`, its layers named as the network's."""
-        cut = keras.Model(self.input, self.outputs[index], name=self.submodel_names[index])
-        return keras.models.clone_model(cut)
+    @property
+    def submodel_names(self):
+        return tuple(submodel.name for submodel in self.submodels)
 
-    def weight_source(self, index, layer):
-        """Returns the network's layer that holds the weights of `layer` of sub-model `index`."""
-        return self.get_layer(layer.name)
+    def resolve(self, which):
+        """Returns the `Submodel` of a number, a name or a `Submodel`; see `find`."""
+        return self.submodels[find(self, which)]
 
-    def submodel(self, index):
-        """Returns sub-model `index` as a model of its own, without any weight it does not use.
+    def submodel(self, which):
+        """Returns one sub-model as a plain model of its own, without any weight it does not use.
 
         Args:
-            index: 0 for the smallest; negative indices count from the largest.
+            which: Its number (0 for the smallest, negative ones count from the largest), its name,
+                or a `Submodel`.
 
         Returns:
-            A `keras.Model` from images to logits `[batch, classes]`, equal to output `index` of the
+            A `keras.Model` from images to logits `[batch, classes]`, equal to that output of the
             network in inference mode. Training one does not change the other.
 
         Raises:
-            IndexError: There is no such sub-model.
+            IndexError: There is none of that number.
+            ValueError: There is none of that name.
 
         Example:
-            >>> network.submodel(0).save("exit_1.keras")
+            >>> network.submodel("exit_1").save("exit_1.keras")
         """
-        count = len(self.submodel_names)
-        if not -count <= index < count:
-            raise IndexError(
-                f"Expected a sub-model from 0 to {count - 1} ({', '.join(self.submodel_names)}). "
-                f"Received: index={index}"
-            )
-        index %= count
-        model = self.build_submodel(index)
+        submodel = self.resolve(which)
+        model = self.build_submodel(submodel)
+        if model is None:
+            return _cut_graph(self, find(self, submodel))
         for layer in model.layers:
             if layer.weights:
-                _copy_leading_slices(self.weight_source(index, layer), layer)
+                graph.set_weights(layer, self.weights_of(submodel, layer))
         return model
 
+    def build_submodel(self, submodel):
+        """Returns an untrained plain model of a sub-model; None: the graph cut at its output."""
 
-class TurnedNetwork(FlexibleNetwork):
-    """A flexible network that computes on turned images, see `prepare_images`, and saves so.
+    def weights_of(self, submodel, layer):
+        """Returns the arrays that a layer of the plain model of a sub-model gets as weights."""
+        return leading_slices(self.get_layer(layer.name), layer)
 
-    A family defines `arguments()`, a dict of its constructor's arguments without the name.
-    """
+    def draw(self, seed, step):
+        """Returns what one training step trains, smallest first, or None: the named sub-models.
+
+        Args:
+            seed: Python int.
+            step: Integer tensor; the draw is a pure function of both.
+        """
+
+    @property
+    def drawn(self):
+        """How many sub-models one training step trains."""
+        return len(self.submodels)
+
+    def train_logits(self, images, drawn=None):
+        """Computes the logits of what was drawn, in training mode.
+
+        Args:
+            images: `[batch, height, width, channels]` in 0..255.
+            drawn: What `draw` returned.
+
+        Returns:
+            A list of `drawn` logits `[batch, classes]`, smallest first, and a list of further
+            logits that only the labels train.
+        """
+        return keras.tree.flatten(self(images, training=True)), []
+
+    def recalibrate(self, which, batches):
+        """Estimates the normalisation statistics of one sub-model anew, if it shares them.
+
+        Args:
+            which: As for `submodel`.
+            batches: Iterable of training images `[batch, height, width, channels]`.
+        """
 
     def get_config(self):
-        return {**self.arguments(), "name": self.name, "images": "turned"}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        if config.pop("images", None) != "turned":
-            # Its kernels would load, but compute something else.
-            raise ValueError("saved before networks computed on turned images; train it again")
-        return cls(**config)
+        return {**self.arguments, "name": self.name}
 
 
-def _copy_leading_slices(source, target):
-    for wide, narrow in zip(source.weights, target.weights, strict=True):
-        narrow.assign(wide.numpy()[tuple(slice(side) for side in narrow.shape)])
+def _without_keras_arguments(cls, arguments):
+    """A constructor's arguments without `name`, those of its `**kwargs` among the others."""
+    flat = {}
+    for name, value in arguments.items():
+        kind = inspect.signature(cls.__init__).parameters[name].kind
+        flat.update(value if kind is inspect.Parameter.VAR_KEYWORD else {name: value})
+    flat.pop("name", None)
+    return flat
 
 
-def prepare_images(images, mean, std):
-    """Scales images in 0..255 to zero mean and unit deviation per channel, and turns them by 180°.
+def leading_slices(source, layer):
+    """The leading slices of a layer's weights, in the shapes of those of another layer."""
+    pairs = zip(source.weights, layer.weights, strict=True)
+    return [wide.numpy()[tuple(map(slice, narrow.shape))] for wide, narrow in pairs]
 
-    The networks compute on turned images for the sake of speed. Where a side is even and the stride
-    2, PyTorch's padding of 1 comes to one row above and one column to the left, TensorFlow's "same"
-    to one below and one to the right: with images and kernels turned they are equal. A network is
-    thus the reference's with every kernel turned by 180°, and no layer has to copy its input in
-    order to pad it.
 
-    Args:
-        images: `[batch, height, width, 3]`, uint8 or float in 0..255.
-        mean: Per channel mean, in units of the whole range (pixel / 255).
-        std: Per channel standard deviation, in the same units.
-    """
-    scale = [1.0 / (255.0 * s) for s in std]
-    offset = [-m / s for m, s in zip(mean, std, strict=True)]
-    normalized = keras.layers.Rescaling(scale, offset, name="normalize")(images)
-    return keras.ops.flip(normalized, axis=(1, 2))
+def _check_outputs(network):
+    shapes = [tuple(output.shape) for output in getattr(network, "outputs", None) or []]
+    alike = shapes and all(len(shape) == 2 and shape[-1] == shapes[0][-1] for shape in shapes)
+    if not alike:
+        raise ValueError(
+            "Expected a functional keras.Model with one output [batch, classes] of logits for each "
+            f"sub-model, smallest first. Received: network={network!r} with output shapes {shapes}"
+        )
+    if isinstance(network.output, dict):
+        raise ValueError(
+            "Expected a list of outputs, smallest first; Keras sorts those of a dict by their "
+            f"keys. Received: network={network.name!r} with outputs {list(network.output)}"
+        )
+    if shapes[0][-1] == 1:
+        raise ValueError(
+            "Expected logits of two classes or more; for a yes or no give the last layers two "
+            f"units. Received: network={network.name!r} with output shapes {shapes}"
+        )
+    for output in network.outputs:
+        _check_logits(output, network.name)
+
+
+def _check_logits(output, name):
+    """Raises ValueError if the last operation before an output makes probabilities of logits."""
+    operation, index = keras_hooks.producer(output)
+    while graph.is_functional(operation):
+        operation, index = keras_hooks.producer(operation.outputs[index])
+    activation = getattr(operation, "activation", None) or type(operation)
+    told = getattr(activation, "__name__", "").lower()
+    if told in ("softmax", "sigmoid"):
+        raise ValueError(
+            "Expected logits; build the last layers with activation=None. Received: "
+            f"network={name!r}, whose layer {operation.name!r} ends in {told}"
+        )
 
 
 def check_positive(**values):

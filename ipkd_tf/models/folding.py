@@ -1,10 +1,11 @@
 """Batch normalisation folded into the convolutions before it: fewer operations, same function."""
 
 import collections
-import typing
 
 import keras
 import numpy as np
+
+from ipkd_tf.models import graph
 
 _ABSORBING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
@@ -29,51 +30,27 @@ def fold_batch_normalization(model):
 
     Source: Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, section 3.2.
     """
-    graph = _Graph(model)
-    absorbers = {call.operation.name: graph.absorbers(call) for call in graph.normalizations()}
+    observed = _Graph(model)
+    absorbers = {observed.name(norm.operation): norm for norm in observed.normalizations()}
+    absorbers = {name: observed.absorbers(norm) for name, norm in absorbers.items()}
     absorbers = {norm: names for norm, names in absorbers.items() if names}
-    biased = {name for names in absorbers.values() for name in names}
-
-    def clone(operation):
-        config = operation.get_config()
-        return type(operation).from_config(
-            {**config, "use_bias": True} if operation.name in biased else config
-        )
-
-    def call(operation, *args, **kwargs):
-        return args[0] if operation.name in absorbers else operation(*args, **kwargs)
-
-    folded = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    for layer in folded.layers:
-        if layer.weights and layer.name not in biased:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+    biased = {name: {"use_bias": True} for names in absorbers.values() for name in names}
+    folded = observed.copy(observed.outputs, model.name, biased, skip=absorbers)
+    originals = {observed.name(call.operation): call.operation for call in observed.calls}
     for norm, names in absorbers.items():
-        _absorb(model, folded, norm, names)
+        _absorb(originals, folded, norm, names)
     return folded
 
 
-class _Call(typing.NamedTuple):
-    operation: keras.Operation
-    inputs: list
-    output: object
-
-
-class _Graph:
-    """Which operation reads the result of which, observed while the model is rebuilt."""
+class _Graph(graph.Graph):
+    """A model's graph, and which of its layers can absorb which normalisation."""
 
     def __init__(self, model):
-        self.calls = []
-        copy = keras.models.clone_model(model, call_function=self._observe)
-        read = [tensor for call in self.calls for tensor in call.inputs] + copy.outputs
+        super().__init__(model)
+        read = [tensor for call in self.calls for tensor in call.inputs] + self.outputs
         self._readers = collections.Counter(map(id, read))
-        self._producers = {id(call.output): call for call in self.calls}
-        self._calls_of = collections.Counter(call.operation.name for call in self.calls)
-
-    def _observe(self, operation, *args, **kwargs):
-        output = operation(*args, **kwargs)
-        inputs = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
-        self.calls.append(_Call(operation, inputs, output))
-        return output
+        self._producers = {id(tensor): call for call in self.calls for tensor in call.outputs}
+        self._calls_of = collections.Counter(id(call.operation) for call in self.calls)
 
     def normalizations(self):
         """The calls of batch normalisations that run once and per channel."""
@@ -81,7 +58,7 @@ class _Graph:
             call
             for call in self.calls
             if isinstance(call.operation, keras.layers.BatchNormalization)
-            and self._calls_of[call.operation.name] == 1
+            and self._calls_of[id(call.operation)] == 1
             and _is_last_axis(call.operation.axis, call.inputs[0])
         ]
 
@@ -94,13 +71,13 @@ class _Graph:
                 return []
             sources = [self._sole_source(tensor) for tensor in source.inputs]
         if all(source and _is_linear(source.operation) for source in sources):
-            return [source.operation.name for source in sources]
+            return [self.name(source.operation) for source in sources]
         return []
 
     def _sole_source(self, tensor):
         """The call that made a tensor, if its operation runs once and for one reader."""
         call = self._producers.get(id(tensor))
-        once = call and self._readers[id(tensor)] == self._calls_of[call.operation.name] == 1
+        once = call and self._readers[id(tensor)] == self._calls_of[id(call.operation)] == 1
         return call if once else None
 
 
@@ -113,12 +90,12 @@ def _is_linear(layer):
     return type(layer) in _ABSORBING and layer.activation is keras.activations.linear
 
 
-def _absorb(model, folded, norm, names):
-    scale, offset = _scale_and_offset(model.get_layer(norm))
+def _absorb(originals, folded, norm, names):
+    scale, offset = _scale_and_offset(originals[norm])
     first = 0
     for name in names:
-        kernel, *bias = model.get_layer(name).get_weights()
-        depthwise = isinstance(model.get_layer(name), keras.layers.DepthwiseConv2D)
+        kernel, *bias = originals[name].get_weights()
+        depthwise = isinstance(originals[name], keras.layers.DepthwiseConv2D)
         # A depthwise kernel ends in [channels, outputs per channel], any other in [..., outputs].
         outputs = kernel.shape[-2:] if depthwise else kernel.shape[-1:]
         channels = slice(first, first + int(np.prod(outputs)))

@@ -272,3 +272,21 @@ class SlimmableDense(keras.layers.Layer):
             "units": self.units,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+
+def prepare_images(images, mean, std):
+    """Scales images in 0..255 to zero mean and unit deviation per channel, for the networks here.
+
+    Args:
+        images: `[batch, height, width, 3]`, uint8 or float in 0..255.
+        mean: Mean of each channel, as a share of 255.
+        std: Standard deviation of each channel, as a share of 255.
+    """
+    scale = [1.0 / (255.0 * s) for s in std]
+    offset = [-m / s for m, s in zip(mean, std, strict=True)]
+    normalized = keras.layers.Rescaling(scale, offset, name="normalize")(images)
+    # Turned by 180 degrees, and so are all kernels: where a side is even and the stride 2,
+    # PyTorch's padding of 1 comes to one row above and one column to the left, TensorFlow's "same"
+    # to one below and one to the right. Turned they are equal, and no layer has to copy its input
+    # to pad it. (A 1 x 1 convolution of stride 2 must read rows and columns 1, 3, ... instead.)
+    return keras.ops.flip(normalized, axis=(1, 2))

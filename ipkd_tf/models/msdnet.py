@@ -1,7 +1,5 @@
 """MSDNet: a multi-scale densely connected network with an exit after each block."""
 
-import dataclasses
-
 import keras
 
 from ipkd_tf.models import flexible, layers
@@ -9,7 +7,7 @@ from ipkd_tf.models.msdnet_layout import Layout
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
-class MSDNet(flexible.TurnedNetwork):
+class MSDNet(flexible.FlexibleNetwork):
     """Multi-scale DenseNet with early exits, the variant for small images.
 
     Every layer sees all earlier features of its scale and of the next finer one. Exits read the
@@ -70,38 +68,18 @@ class MSDNet(flexible.TurnedNetwork):
         exit_channels=128,
         name=None,
     ):
-        layout = Layout(
-            num_classes=num_classes,
-            image_size=image_size,
-            mean=tuple(mean),
-            std=tuple(std),
-            blocks=blocks,
-            base=base,
-            step=step,
-            step_mode=step_mode,
-            channels=channels,
-            growth=growth,
-            growth_factors=tuple(growth_factors),
-            bottleneck=bottleneck,
-            bottleneck_factors=tuple(bottleneck_factors),
-            prune=prune,
-            reduction=reduction,
-            exit_channels=exit_channels,
-        )
+        layout = Layout(**self.arguments)
         images = keras.Input((image_size, image_size, 3), name="image")
         logits = _msdnet(images, layout, range(blocks), layers)
         names = [f"exit_{number}" for number in range(1, blocks + 1)]
-        super().__init__(inputs=images, outputs=logits, submodel_names=names, name=name)
+        super().__init__(inputs=images, outputs=logits, submodels=names, name=name)
         self.layout = layout
 
-    def build_submodel(self, index):
-        size = self.layout.image_size
-        images = keras.Input((size, size, 3), name="image")
+    def build_submodel(self, submodel):
+        images = keras.Input(self.inputs[0].shape[1:], name="image")
+        index = flexible.find(self, submodel)
         (logits,) = _msdnet(images, self.layout, [index], keras.layers)
-        return keras.Model(images, logits, name=self.submodel_names[index])
-
-    def arguments(self):
-        return dataclasses.asdict(self.layout)
+        return keras.Model(images, logits, name=submodel.name)
 
 
 def _msdnet(images, layout, exits, library):
@@ -113,7 +91,7 @@ def _msdnet(images, layout, exits, library):
     make = _Layers(library)
     blocks = layout.block_layers()[: exits[-1] + 1]
     remaining = sum(map(len, blocks))
-    features = _stem(flexible.prepare_images(images, layout.mean, layout.std), layout, make)
+    features = _stem(layers.prepare_images(images, layout.mean, layout.std), layout, make)
     logits = []
     for index, block in enumerate(blocks):
         for layer in block:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 
 from ipkd_tf.models import flexible
 
@@ -20,28 +21,11 @@ class Layer:
     channels_kept: int | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
+class Layout(types.SimpleNamespace):
     """The constructor arguments of MSDNet, checked, and the layout they ask for."""
 
-    num_classes: int
-    image_size: int
-    mean: tuple
-    std: tuple
-    blocks: int
-    base: int
-    step: int
-    step_mode: str
-    channels: int
-    growth: int
-    growth_factors: tuple
-    bottleneck: bool
-    bottleneck_factors: tuple
-    prune: str
-    reduction: float
-    exit_channels: int
-
-    def __post_init__(self):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
         whole = ("num_classes", "image_size", "blocks", "base", "step", "channels", "growth")
         whole += ("exit_channels",)
         flexible.check_positive(**{name: getattr(self, name) for name in whole})

@@ -1,5 +1,7 @@
 """Slimmable MobileNet-V1: several widths of one network sharing leading slices of its kernels."""
 
+import types
+
 import keras
 
 from ipkd_tf.models import flexible, layers
@@ -12,7 +14,7 @@ BLOCKS = (
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
-class SlimmableMobileNetV1(flexible.TurnedNetwork):
+class SlimmableMobileNetV1(flexible.FlexibleNetwork):
     """MobileNet-V1 that runs at any of several widths.
 
     At width w each layer uses the leading slice of the shared kernel. Batch normalisation (scale,
@@ -56,48 +58,29 @@ class SlimmableMobileNetV1(flexible.TurnedNetwork):
         flexible.check_positive(num_classes=num_classes, image_size=image_size, stem=stem)
         flexible.check_statistics(mean, std)
         _check_widths(widths)
-        blocks = [tuple(block) for block in blocks]
         for block in blocks:
             flexible.check_positive(blocks=block)
 
         images = keras.Input((image_size, image_size, 3), name="image")
         shared = _SharedLayers(num_classes, stem, blocks)
-        x = flexible.prepare_images(images, mean, std)
+        x = layers.prepare_images(images, mean, std)
         outputs = [_mobilenet(x, stem, blocks, width, shared.at(width)) for width in widths]
-        names = [_name(width) for width in widths]
+        submodels = [flexible.Submodel(_name(width), (width,)) for width in widths]
+        super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
 
-        super().__init__(inputs=images, outputs=outputs, submodel_names=names, name=name)
-        self.num_classes = num_classes
-        self.image_size = image_size
-        self.mean = tuple(mean)
-        self.std = tuple(std)
-        self.widths = tuple(widths)
-        self.stem = stem
-        self.blocks = tuple(blocks)
+    def build_submodel(self, submodel):
+        (width,) = submodel.choice
+        settings = types.SimpleNamespace(**self.arguments)
+        images = keras.Input((settings.image_size, settings.image_size, 3), name="image")
+        x = layers.prepare_images(images, settings.mean, settings.std)
+        plain = _PlainLayers(settings.num_classes)
+        logits = _mobilenet(x, settings.stem, settings.blocks, width, plain)
+        return keras.Model(images, logits, name=submodel.name)
 
-    def build_submodel(self, index):
-        width = self.widths[index]
-        images = keras.Input((self.image_size, self.image_size, 3), name="image")
-        x = flexible.prepare_images(images, self.mean, self.std)
-        logits = _mobilenet(x, self.stem, self.blocks, width, _PlainLayers(self.num_classes))
-        return keras.Model(images, logits, name=_name(width))
-
-    def weight_source(self, index, layer):
+    def weights_of(self, submodel, layer):
         private = isinstance(layer, keras.layers.BatchNormalization)
-        return self.get_layer(
-            f"{_name(self.widths[index])}_{layer.name}" if private else layer.name
-        )
-
-    def arguments(self):
-        return {
-            "num_classes": self.num_classes,
-            "image_size": self.image_size,
-            "mean": self.mean,
-            "std": self.std,
-            "widths": self.widths,
-            "stem": self.stem,
-            "blocks": self.blocks,
-        }
+        name = f"{submodel.name}_{layer.name}" if private else layer.name
+        return flexible.leading_slices(self.get_layer(name), layer)
 
 
 def _name(width):

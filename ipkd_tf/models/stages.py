@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from ipkd_tf.models import submodels
+from ipkd_tf.models import flexible, graph
 
 IMAGE = "image"
 
@@ -107,81 +107,42 @@ def partition(network):
         >>> for stage in partition(network):
         ...     logits, tensors = stage.run(tensors)
     """
-    names = submodels.names(network)
+    names = flexible.names(network)
     if len(network.inputs) != 1:
         raise ValueError(
             f"Expected a network of one input, images. Received: network={network.name!r} with "
             f"{len(network.inputs)} inputs"
         )
-    graph = _Graph(network)
-    parts = graph.parts()
-    return tuple(_stage(graph, parts, index, name) for index, name in enumerate(names))
+    observed = _Graph(network)
+    parts = observed.parts()
+    return tuple(_stage(observed, parts, index, name) for index, name in enumerate(names))
 
 
-def _stage(graph, parts, index, name):
+def _stage(observed, parts, index, name):
     own, later = parts[index], parts[index + 1 :]
-    outputs_later = [id(output) for output in graph.outputs[index + 1 :]]
-    keeps = graph.read([call for part in later for call in part], outputs_later)
-    shared = graph.leading_to(_made(own).intersection(keeps), own)
+    outputs_later = [id(output) for output in observed.outputs[index + 1 :]]
+    keeps = observed.read([call for part in later for call in part], outputs_later)
+    shared = observed.leading_to(graph.outputs_of(own).intersection(keeps), own)
     alone = [call for call in own if call not in shared]
-    logits = [id(graph.outputs[index])]
-    made = _made(shared)
-    handed = [t for t in graph.in_order({*keeps, *graph.read(alone, logits)}) if t in made]
+    logits = [id(observed.outputs[index])]
+    made = graph.outputs_of(shared)
+    handed = [t for t in observed.in_order({*keeps, *observed.read(alone, logits)}) if t in made]
     return Stage(
         name=name,
-        body=graph.piece(shared, handed, f"{name}_body") if handed else None,
-        head=graph.piece(alone, logits, f"{name}_head"),
-        keeps=graph.names(keeps),
+        body=observed.piece(shared, handed, f"{name}_body") if handed else None,
+        head=observed.piece(alone, logits, f"{name}_head"),
+        keeps=observed.names(keeps),
     )
 
 
-def _made(calls):
-    return {id(tensor) for call in calls for tensor in call.outputs}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Call:
-    operation: keras.Operation
-    args: tuple
-    kwargs: dict
-    outputs: list
-
-    @property
-    def inputs(self):
-        return _tensors((self.args, self.kwargs))
-
-    def again(self, tensors):
-        """Calls the operation on other tensors, given by the ids of those of this call."""
-
-        def replace(value):
-            return tensors[id(value)] if isinstance(value, keras.KerasTensor) else value
-
-        args, kwargs = keras.tree.map_structure(replace, (self.args, self.kwargs))
-        results = _tensors(self.operation(*args, **kwargs))
-        return dict(zip(map(id, self.outputs), results, strict=True))
-
-
-def _tensors(structure):
-    return [x for x in keras.tree.flatten(structure) if isinstance(x, keras.KerasTensor)]
-
-
-class _Graph:
-    """A network's calls of operations in a valid order, observed while it is rebuilt."""
+class _Graph(graph.Graph):
+    """A network's graph whose tensors have an order and names."""
 
     def __init__(self, network):
-        self.calls = []
-        rebuilt = keras.models.clone_model(
-            network, clone_function=lambda layer: layer, call_function=self._observe
-        )
-        self.outputs = rebuilt.outputs
-        tensors = [rebuilt.inputs[0], *(tensor for call in self.calls for tensor in call.outputs)]
+        super().__init__(network)
+        tensors = [self.inputs[0], *(tensor for call in self.calls for tensor in call.outputs)]
         self._tensors = {id(tensor): tensor for tensor in tensors}
         self._order = {id(tensor): number for number, tensor in enumerate(tensors)}
-
-    def _observe(self, operation, *args, **kwargs):
-        result = operation(*args, **kwargs)
-        self.calls.append(_Call(operation, args, kwargs, _tensors(result)))
-        return result
 
     def parts(self):
         """For each output, the calls it needs and no earlier output does, in order."""
@@ -191,19 +152,10 @@ class _Graph:
             left = [call for call in left if call not in parts[-1]]
         return parts
 
-    def leading_to(self, tensors, calls):
-        """Those of the calls that tensors, given by their ids, depend on."""
-        needed, chosen = set(tensors), []
-        for call in reversed(calls):
-            if needed & _made([call]):
-                chosen.insert(0, call)
-                needed |= set(map(id, call.inputs))
-        return chosen
-
     def read(self, calls, results):
         """Ids of the tensors that calls and results need and the calls do not make, in order."""
         needed = {id(tensor) for call in calls for tensor in call.inputs} | set(results)
-        return self.in_order(needed - _made(calls))
+        return self.in_order(needed - graph.outputs_of(calls))
 
     def in_order(self, tensors):
         """Ids of tensors, sorted as the network computes them."""
@@ -223,6 +175,6 @@ class _Graph:
         ]
         tensors = dict(zip(reads, inputs, strict=True))
         for call in calls:
-            tensors |= call.again(tensors)
+            call.repeat(tensors)
         model = keras.Model(inputs, [tensors[result] for result in results], name=name)
         return Piece(model, self.names(reads), self.names(results))

@@ -97,7 +97,7 @@ def build(experiment, splits):
     """The compiled distiller; its initial weights depend on the network and the seed alone."""
     dataset = splits.dataset
     keras.utils.set_random_seed(experiment.seed)
-    network = models.build(
+    network = models.from_preset(
         experiment.model,
         num_classes=len(dataset.class_names),
         image_size=dataset.train.image_shape[0],

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from ipkd_tf.models import cost
-from ipkd_tf.models.submodels import names
+from ipkd_tf.models.flexible import names
 
 
 def evaluate(network, dataset, submodels=None):

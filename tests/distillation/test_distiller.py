@@ -137,7 +137,7 @@ class ReplicaTest(tf.test.TestCase, parameterized.TestCase):
 
 class ModelLifeTest(tf.test.TestCase, parameterized.TestCase):
     def test_fit_evaluate_predict(self):
-        network = models.build("msdnet_small", num_classes=3, image_size=8, blocks=2, base=1)
+        network = models.from_preset("msdnet_small", num_classes=3, image_size=8, blocks=2, base=1)
         images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3)).astype("uint8")
         labels = (images.mean((1, 2, 3)) > 127).astype("int32")
         distiller = _compiled(network)

@@ -31,7 +31,7 @@ def trained(family, method, synchronized=True, steps=3, **settings):
     # in the third step: 2e-4, where seeds 1 and 2, and single steps, differ by 3e-7.
     keras.utils.set_random_seed(1)
     name, arguments = FAMILIES[family]
-    network = models.build(name, num_classes=CLASSES, image_size=SIZE, **arguments)
+    network = models.from_preset(name, num_classes=CLASSES, image_size=SIZE, **arguments)
     assembly.synchronize(network, synchronized)
     distiller = distillation.InplaceDistiller(network, teachers=method)
     distiller.compile(

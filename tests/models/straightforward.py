@@ -24,7 +24,7 @@ def normalized(x, gamma, beta):
 
 
 def prepared(network, images):
-    arguments = network.arguments()
+    arguments = network.arguments
     return (tf.cast(images, tf.float32) / 255 - arguments["mean"]) / arguments["std"]
 
 
@@ -108,15 +108,15 @@ def _bottleneck(x, layer, scale, use, weights):
 def slimmable_mobilenet_v1(network, images):
     """Logits of all widths of a Slimmable MobileNet-V1."""
     weights, logits = Weights(network), []
-    for width, submodel in zip(network.widths, network.submodel_names, strict=True):
+    for width, submodel in zip(network.arguments["widths"], network.submodel_names, strict=True):
         x, read = prepared(network, images), 3
         names = ["stem"]
-        for number in range(1, len(network.blocks) + 1):
+        for number in range(1, len(network.arguments["blocks"]) + 1):
             names += [f"block_{number}_depthwise", f"block_{number}_pointwise"]
         for name in names:
             kernel = weights.kernel(name)
             if "depthwise" in name:
-                strides = network.blocks[int(name.split("_")[1]) - 1][1]
+                strides = network.arguments["blocks"][int(name.split("_")[1]) - 1][1]
                 x = depthwise(x, kernel[:, :, :read], strides)
             else:
                 norm = network.get_layer(f"{submodel}_{name}_norm")

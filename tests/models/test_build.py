@@ -10,13 +10,13 @@ from tests.models import two_exits
 
 class BuildTest(tf.test.TestCase, parameterized.TestCase):
     def test_presets_and_arguments(self):
-        network = models.build("msdnet_small", num_classes=3, blocks=2)
+        network = models.from_preset("msdnet_small", num_classes=3, blocks=2)
         self.assertIsInstance(network, models.MSDNet)
         self.assertEqual(network.submodel_names, ("exit_1", "exit_2"))
         self.assertEqual(network.output_shape, [(None, 3), (None, 3)])
 
     def test_an_own_family_by_import_path(self):
-        network = models.build("tests.models.two_exits:TwoExits", num_classes=3)
+        network = models.from_preset("tests.models.two_exits:TwoExits", num_classes=3)
         self.assertIsInstance(network, two_exits.TwoExits)
 
     @parameterized.parameters(
@@ -27,7 +27,7 @@ class BuildTest(tf.test.TestCase, parameterized.TestCase):
     )
     def test_unknown_names_and_arguments(self, name, arguments, message):
         with self.assertRaisesRegex(ValueError, message):
-            models.build(name, **arguments)
+            models.from_preset(name, **arguments)
 
 
 class WeightNamesTest(tf.test.TestCase):
@@ -98,7 +98,7 @@ GOLDEN = {
 def filled(preset):
     """The logits of a network whose weights and images are always the same."""
     arguments = {"msdnet_small": {"blocks": 2}, "slimmable_mobilenet_v1_small": {}}[preset]
-    network = models.build(preset, num_classes=3, image_size=16, **arguments)
+    network = models.from_preset(preset, num_classes=3, image_size=16, **arguments)
     generator = np.random.RandomState(0)  # its numbers stay the same in every version of numpy
     for weight in sorted(network.weights, key=lambda weight: weight.path):
         values = generator.normal(size=weight.shape)

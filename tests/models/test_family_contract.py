@@ -25,7 +25,7 @@ def _trained_looking(family):
     """A network whose statistics and weights are not the initial ones, so that a mix-up shows."""
     name, arguments = FAMILIES[family]
     keras.utils.set_random_seed(1)
-    network = models.build(name, num_classes=5, **arguments)
+    network = models.from_preset(name, num_classes=5, **arguments)
     network(_images(64).astype("float32"), training=True)
     for number, weight in enumerate(network.weights):
         if "gamma" in weight.path or "beta" in weight.path:
@@ -64,7 +64,7 @@ class FamilyContractTest(tf.test.TestCase, parameterized.TestCase):
             self.assertLessEqual(submodel.count_params(), network.count_params())
             self._check_every_weight_is_used(submodel)
         self.assertAllClose(network.submodel(-1)(_images()), logits[-1], 1e-4, 1e-5)
-        with self.assertRaisesRegex(IndexError, "from 0 to .*Received: index=9"):
+        with self.assertRaisesRegex(IndexError, "from 0 to .*Received: submodel=9"):
             network.submodel(9)
         small = network.submodel(0)
         small.set_weights([np.zeros_like(w) for w in small.get_weights()])

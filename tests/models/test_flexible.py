@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from ipkd_tf import models
-from ipkd_tf.models import flexible
+from ipkd_tf.models import layers
 
 
 def _padded_as_pytorch_pads(model):
@@ -37,7 +37,7 @@ class PrepareImagesTest(tf.test.TestCase, parameterized.TestCase):
     def test_pixels_are_normalised_and_the_image_turned(self):
         image = np.zeros((1, 2, 2, 3), "uint8")
         image[0, 0, 1] = 255
-        prepared = flexible.prepare_images(image, (0.5, 0.5, 0.0), (0.25, 0.5, 1.0))
+        prepared = layers.prepare_images(image, (0.5, 0.5, 0.0), (0.25, 0.5, 1.0))
         self.assertAllClose(prepared[0, 1, 0], [2.0, 1.0, 1.0])
         for row, column in ((0, 0), (0, 1), (1, 1)):
             self.assertAllClose(prepared[0, row, column], [-2.0, -1.0, 0.0])
@@ -46,7 +46,7 @@ class PrepareImagesTest(tf.test.TestCase, parameterized.TestCase):
         family=["msdnet_small", "slimmable_mobilenet_v1_small"], image_size=[16, 17, 18]
     )
     def test_a_network_is_the_reference_with_turned_kernels(self, family, image_size):
-        network = models.build(family, image_size=image_size)
+        network = models.from_preset(family, image_size=image_size)
         images = np.random.default_rng(0).integers(0, 256, (4, image_size, image_size, 3), "uint8")
         for index in range(len(network.submodel_names)):
             submodel = network.submodel(index)

@@ -44,18 +44,6 @@ class LoadTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "whole .keras file"):
             models.load(self.path)
 
-    @parameterized.parameters("msdnet_small", "slimmable_mobilenet_v1_small")
-    def test_a_file_from_before_images_were_turned_is_refused(self, preset):
-        models.build(preset, image_size=8).save(self.path)
-        with zipfile.ZipFile(self.path) as whole:
-            parts = {name: whole.read(name) for name in whole.namelist()}
-        parts["config.json"] = parts["config.json"].replace(b', "images": "turned"', b"")
-        with zipfile.ZipFile(self.path, "w") as before:
-            for name, content in parts.items():
-                before.writestr(name, content)
-        with self.assertRaisesRegex(ValueError, "saved before .* turned images; train it again"):
-            models.load(self.path)
-
     def test_a_missing_file_is_named(self):
         with self.assertRaisesRegex(ValueError, "found none. Received: path='/no/such.keras'"):
             models.load("/no/such.keras")
@@ -69,7 +57,7 @@ class LoadTest(tf.test.TestCase, parameterized.TestCase):
         x = keras.Input((2,))
         keras.Model(x, Forgotten()(x)).save(self.path)
         del keras.saving.get_custom_objects()["forgotten>Forgotten"]
-        with self.assertRaisesRegex(ValueError, "import the module.*Forgotten"):
+        with self.assertRaisesRegex(ValueError, "family=.*Forgotten"):
             models.load(self.path)
 
     def test_code_in_a_file_is_not_run(self):

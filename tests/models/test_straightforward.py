@@ -25,7 +25,7 @@ class StraightforwardTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_training_steps_outputs_and_gradients(self, name, image_size):
         preset, reference, arguments = NETWORKS[name]
         keras.utils.set_random_seed(0)
-        network = models.build(preset, num_classes=3, image_size=image_size, **arguments)
+        network = models.from_preset(preset, num_classes=3, image_size=image_size, **arguments)
         shape = (16, image_size, image_size, 3)
         images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
         labels = np.arange(16) % 3

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import submodels
+from ipkd_tf.models import flexible
 
 
 def _two_heads():
@@ -16,17 +16,17 @@ def _two_heads():
 
 class SubmodelsTest(tf.test.TestCase):
     def test_names_are_those_of_the_outputs(self):
-        self.assertEqual(submodels.names(_two_heads()), ("early", "late"))
+        self.assertEqual(flexible.names(_two_heads()), ("early", "late"))
 
     def test_outputs_of_one_layer_are_numbered(self):
         head = keras.layers.Dense(2, name="head")
         inputs = keras.Input((3,))
         network = keras.Model(inputs, [head(inputs), head(keras.layers.ReLU()(inputs))])
-        self.assertEqual(submodels.names(network), ("output_1", "output_2"))
+        self.assertEqual(flexible.names(network), ("output_1", "output_2"))
 
     def test_a_cut_holds_only_what_leads_to_its_output(self):
         network, x = _two_heads(), np.ones((1, 3), "float32")
-        early = submodels.cut(network, 0)
+        early = flexible.cut(network, 0)
         self.assertEqual([w.path for w in early.weights], ["early/kernel", "early/bias"])
         self.assertAllEqual(early(x), network(x)[0])
 
@@ -34,4 +34,4 @@ class SubmodelsTest(tf.test.TestCase):
         x = keras.Input((4, 4, 3))
         for wrong in (keras.Model(x, x), "best.keras"):
             with self.assertRaisesRegex(ValueError, "output \\[batch, classes\\].*Received: net"):
-                submodels.names(wrong)
+                flexible.names(wrong)

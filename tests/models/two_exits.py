@@ -16,9 +16,4 @@ class TwoExits(models.FlexibleNetwork):
             x = keras.layers.BatchNormalization(name=f"norm_{number}")(x)
             pooled = keras.layers.GlobalAveragePooling2D(name=f"pool_{number}")(x)
             outputs.append(keras.layers.Dense(num_classes, name=f"logits_{number}")(pooled))
-        names = ("early", "late")
-        super().__init__(inputs=images, outputs=outputs, submodel_names=names, **kwargs)
-        self.arguments = {"num_classes": num_classes, "image_size": image_size}
-
-    def get_config(self):
-        return {**self.arguments, "name": self.name}
+        super().__init__(inputs=images, outputs=outputs, submodels=("early", "late"), **kwargs)

@@ -22,7 +22,7 @@ class PaperTest(parameterized.TestCase):
 
     @parameterized.parameters("msdnet", "slimmable_mobilenet_v1")
     def test_rows_are_the_networks_submodels(self, model):
-        names = models.build(model, num_classes=10).submodel_names
+        names = models.from_preset(model, num_classes=10).submodel_names
         self.assertEqual([*paper.accuracies(model, "cifar10").index[:-1]], [*names])
 
     def test_wider_is_better_contrary_to_the_labels_of_table_2(self):

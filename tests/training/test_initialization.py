@@ -24,7 +24,7 @@ class InitializationTest(tf.test.TestCase, parameterized.TestCase):
         self.run_directory = pathlib.Path(self.create_tempdir().full_path)
 
     def _write_run(self, name, arguments, dataset="folder:before"):
-        trained = models.build(name, image_size=8, num_classes=4, **arguments)
+        trained = models.from_preset(name, image_size=8, num_classes=4, **arguments)
         networks.shake(trained)
         trained.save(self.run_directory / "best.keras")
         result = {"settings": {"dataset": dataset}}
@@ -41,7 +41,7 @@ class InitializationTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(*FAMILIES)
     def test_the_same_classes_keep_their_heads(self, name, arguments, heads):
         trained = self._write_run(name, arguments)
-        network = models.build(name, image_size=8, num_classes=4, **arguments)
+        network = models.from_preset(name, image_size=8, num_classes=4, **arguments)
         fresh = initialize_from(network, self.run_directory, dataset="folder:before")
         self.assertEmpty(fresh)
         self._assert_taken(network, trained, apart_from=())
@@ -51,7 +51,7 @@ class InitializationTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(*FAMILIES)
     def test_heads_start_anew_for_another_number_of_classes(self, name, arguments, heads):
         trained = self._write_run(name, arguments)
-        network = models.build(name, image_size=8, num_classes=3, **arguments)
+        network = models.from_preset(name, image_size=8, num_classes=3, **arguments)
         fresh = initialize_from(network, self.run_directory, dataset="folder:before")
         self.assertEqual(fresh, heads)
         self._assert_taken(network, trained, apart_from=heads)
@@ -78,7 +78,7 @@ class InitializationTest(tf.test.TestCase, parameterized.TestCase):
             ("msdnet_small", {"blocks": 3, "base": 1, "step": 1}),
             ("msdnet_small", {"blocks": 2, "base": 1, "step": 1, "exit_channels": 8}),
         ):
-            network = models.build(name, image_size=8, num_classes=4, **arguments)
+            network = models.from_preset(name, image_size=8, num_classes=4, **arguments)
             before = network.weights[0].numpy()
             with self.assertRaisesRegex(ValueError, "same arguments.*Received: initialize_from="):
                 initialize_from(network, self.run_directory)

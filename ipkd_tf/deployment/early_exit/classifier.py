@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ipkd_tf.deployment.early_exit import confidence as confidences
 from ipkd_tf.deployment.early_exit import inference, simulation
-from ipkd_tf.models import stages, submodels
+from ipkd_tf.models import flexible, stages
 from ipkd_tf.output import files
 
 
@@ -43,7 +43,7 @@ class AdaptiveClassifier(tf.Module):
 
     def __init__(self, network, thresholds, confidence="probability", temperatures=None, copy=True):
         super().__init__()
-        self.names = submodels.names(network)
+        self.names = flexible.names(network)
         self.confidence = confidence
         self.default_thresholds = check_thresholds(thresholds, self.names)
         self._defaults = tf.constant(self.default_thresholds, tf.float32)

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from ipkd_tf.models import cost, folding, stages, submodels
+from ipkd_tf.models import cost, flexible, folding, stages
 
 
 def fastest(network):
@@ -26,7 +26,7 @@ def fastest(network):
         >>> answers = anytime.Anytime(fastest(network))
     """
     made = folding.fold_batch_normalization(network) if _reuses(network) else _side_by_side(network)
-    made.submodel_names = submodels.names(network)
+    made.submodel_names = flexible.names(network)
     return made
 
 
@@ -38,7 +38,7 @@ def _reuses(network):
 
 def _side_by_side(network):
     image = keras.Input(network.inputs[0].shape[1:], name=stages.IMAGE)
-    alone = [submodels.cut(network, index) for index in range(len(network.outputs))]
+    alone = [flexible.cut(network, index) for index in range(len(network.outputs))]
     return keras.Model(image, [folding.fold_batch_normalization(one)(image) for one in alone])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ipkd_tf.deployment import latency
 from ipkd_tf.deployment.early_exit import classifier, runner, stage_files
 from ipkd_tf.deployment.export import optional
-from ipkd_tf.models import submodels
+from ipkd_tf.models import flexible
 from ipkd_tf.output import files
 
 FORMATS = ("saved_model", *stage_files.FORMATS)
@@ -92,7 +92,7 @@ def check_formats(formats):
 def _write(network, policy, path, format, facts):
     """Writes one format, and returns a function that runs what was written."""
     if format != "saved_model":
-        names = submodels.names(network)
+        names = flexible.names(network)
         stage_files.write_stages(network, names, dataclasses.asdict(policy), path, format, facts)
         return runner.StageRunner(path)
     made = policy.classifier(network)

@@ -7,7 +7,7 @@ from scipy import special
 
 from ipkd_tf.deployment.early_exit import calibration, confidence, simulation, thresholds
 from ipkd_tf.deployment.early_exit.costs import multiply_adds
-from ipkd_tf.models import submodels
+from ipkd_tf.models import flexible
 
 _STEPS = 4  # budgets from one sub-model to the next
 
@@ -102,7 +102,7 @@ def study(network, held_out, test, measure="probability", calibrate=True, costs=
     Example:
         >>> study(network, held_out, test).within(8e6).thresholds
     """
-    names = submodels.names(network)
+    names = flexible.names(network)
     temperatures = (1.0,) * len(names)
     if calibrate:
         temperatures = tuple(calibration.fit_temperature(one, held_out[1]) for one in held_out[0])

@@ -8,7 +8,7 @@ import numpy as np
 
 from ipkd_tf.deployment.export import manifest, serving, verification
 from ipkd_tf.deployment.export.formats import FORMATS, check_formats, open_model
-from ipkd_tf.models import cost, submodels
+from ipkd_tf.models import cost, flexible
 from ipkd_tf.output import files
 
 
@@ -43,14 +43,9 @@ def export_submodel(network, index, directory, formats=("saved_model",), **setti
     Example:
         >>> export_submodel(network, 0, "exit_1", ["litert", "onnx"], images=test_images)
     """
-    names = submodels.names(network)
-    if not -len(names) <= index < len(names):
-        raise IndexError(
-            f"Expected a sub-model from 0 to {len(names) - 1} ({', '.join(names)}). "
-            f"Received: index={index}"
-        )
-    index %= len(names)
-    return _export(network, [index], names[index], directory, formats, **settings)
+    index = flexible.find(network, index)
+    name = flexible.names(network)[index]
+    return _export(network, [index], name, directory, formats, **settings)
 
 
 def export_all(network, directory, formats=("saved_model",), **settings):
@@ -63,7 +58,7 @@ def export_all(network, directory, formats=("saved_model",), **settings):
     Example:
         >>> export_all(network, "all", ["saved_model"])
     """
-    indices = range(len(submodels.names(network)))
+    indices = range(len(flexible.names(network)))
     return _export(network, indices, "all", directory, formats, **settings)
 
 
@@ -83,7 +78,7 @@ def _export(
 ):
     check_formats(formats, several=name == "all")
     _check_calibration(formats, calibration_images)
-    models = serving.serving_models([_submodel(network, index) for index in indices])
+    models = serving.serving_models([flexible.cut(network, index) for index in indices])
     rows = [rows[index] if rows else _row(network, index) for index in indices]
     directory = pathlib.Path(directory)
     document = manifest.merge(
@@ -112,16 +107,9 @@ def _check_calibration(formats, calibration_images):
             )
 
 
-def _submodel(network, index):
-    if hasattr(network, "submodel"):
-        return network.submodel(index)
-    name = submodels.names(network)[index]
-    return keras.Model(network.inputs, network.outputs[index], name=name)
-
-
 def _row(network, index):
     return {
-        "name": submodels.names(network)[index],
+        "name": flexible.names(network)[index],
         **cost.of_submodel(network, index),
     }
 

@@ -20,7 +20,7 @@ def network(family):
         "slimmable_mobilenet_v1_small": {"widths": (0.5, 0.75, 1.0), "blocks": ((64, 2), (64, 2))},
     }
     keras.utils.set_random_seed(0)
-    made = models.build(family, num_classes=3, image_size=16, **settings[family])
+    made = models.from_preset(family, num_classes=3, image_size=16, **settings[family])
     networks.shake(made)
     return made
 

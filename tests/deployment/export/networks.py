@@ -14,7 +14,7 @@ def network(family):
         "msdnet_small": {"blocks": 2, "base": 1, "step": 1, "exit_channels": 16},
         "slimmable_mobilenet_v1_small": {"widths": (0.5, 1.0), "blocks": ((64, 2), (512, 2))},
     }
-    made = models.build(family, num_classes=3, image_size=16, **settings[family])
+    made = models.from_preset(family, num_classes=3, image_size=16, **settings[family])
     shake(made)
     return made
 

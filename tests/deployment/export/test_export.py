@@ -265,7 +265,7 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
 class FullSizeTest(tf.test.TestCase):
     def test_the_file_is_as_large_as_the_references_parameters(self):
         directory = pathlib.Path(self.create_tempdir().full_path)
-        network = models.build("slimmable_mobilenet_v1", widths=(0.25,))
+        network = models.from_preset("slimmable_mobilenet_v1", widths=(0.25,))
         export.export_submodel(network, 0, directory, ["litert"])
         # Folding leaves one bias for each scale and offset; the graph takes some kilobytes.
         self.assertBetween(_bytes(directory, "litert"), 0.98 * 4 * 215_642, 1.03 * 4 * 215_642)

@@ -1,0 +1,157 @@
+"""A functional model as a list of calls, and copies of parts of it."""
+
+import dataclasses
+import inspect
+
+import keras
+
+from ipkd_tf.models import keras_hooks
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Call:
+    """One call of an operation on symbolic tensors."""
+
+    operation: keras.Operation
+    args: tuple
+    kwargs: dict
+    outputs: list
+
+    @property
+    def inputs(self):
+        return symbolic_tensors((self.args, self.kwargs))
+
+    def repeat(self, tensors, operation=None):
+        """Calls the operation, or another in its place, on other tensors.
+
+        `tensors` holds them by the ids of this call's; the new outputs are added to it.
+        """
+
+        def replace(value):
+            return tensors[id(value)] if isinstance(value, keras.KerasTensor) else value
+
+        args, kwargs = keras.tree.map_structure(replace, (self.args, self.kwargs))
+        operation = operation or self.operation
+        outputs = symbolic_tensors(operation(*args, **kwargs))
+        tensors.update(zip(map(id, self.outputs), outputs, strict=True))
+        return Call(operation, args, kwargs, outputs)
+
+
+class Graph:
+    """The calls of a functional model in a valid order, those of models inside it one by one.
+
+    The layers are the model's own.
+
+    Attributes:
+        inputs, outputs: Lists of symbolic tensors.
+        calls: List of `Call`.
+    """
+
+    def __init__(self, model):
+        self.calls = []
+        self._names = {}
+        # Of any functional or sequential model, whatever its class.
+        model = keras.Model(model.inputs, model.outputs)
+        rebuilt = keras.models.clone_model(
+            model, clone_function=lambda layer: layer, call_function=self._observe
+        )
+        self.inputs, self.outputs = rebuilt.inputs, rebuilt.outputs
+
+    def _observe(self, operation, *args, **kwargs):
+        if is_functional(operation):
+            return self._observe_inside(operation, *args, **kwargs)
+        result = operation(*args, **kwargs)
+        self._record(Call(operation, args, kwargs, symbolic_tensors(result)), operation.name)
+        return result
+
+    def _observe_inside(self, model, *args, training=None, **kwargs):
+        inner = Graph(model)
+        tensors = dict(zip(map(id, inner.inputs), symbolic_tensors((args, kwargs)), strict=True))
+        for call in inner.calls:
+            takes_training = "training" in inspect.signature(call.operation.call).parameters
+            if training is not None and takes_training:
+                call = dataclasses.replace(call, kwargs={**call.kwargs, "training": training})
+            self._record(call.repeat(tensors), f"{model.name}_{inner.name(call.operation)}")
+        return [tensors[id(output)] for output in inner.outputs]
+
+    def _record(self, call, name):
+        self.calls.append(call)
+        self._names.setdefault(id(call.operation), name)
+
+    def name(self, operation):
+        """The name of an operation, behind those of the models around it."""
+        return self._names[id(operation)]
+
+    def leading_to(self, tensors, calls=None):
+        """Those of the calls that tensors, given by their ids, depend on, in order."""
+        needed, chosen = set(tensors), []
+        for call in reversed(self.calls if calls is None else calls):
+            if needed & outputs_of([call]):
+                chosen.insert(0, call)
+                needed |= set(map(id, call.inputs))
+        return chosen
+
+    def copy(self, outputs, name=None, changes=None, skip=()):
+        """Returns a flat model of what outputs need, its layers and weights its own.
+
+        Args:
+            outputs: List of the graph's tensors.
+            name: Of the model.
+            changes: Entries of configs that differ, by name of the layer; the weights of these
+                layers stay untrained.
+            skip: Names of layers that are left out.
+        """
+        changes = changes or {}
+        tensors = {
+            id(x): keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in self.inputs
+        }
+        inputs, copies = list(tensors.values()), {}
+        for call in self.leading_to(map(id, outputs)):
+            operation = call.operation
+            own = self.name(operation)
+            if own in skip:
+                tensors[id(call.outputs[0])] = tensors[id(call.inputs[0])]
+                continue
+            if own not in copies:
+                config = {**operation.get_config(), "name": own, **changes.get(own, {})}
+                copies[own] = operation, type(operation).from_config(config)
+            call.repeat(tensors, copies[own][1])
+        results = [tensors[id(output)] for output in outputs]
+        # Keras takes a model of one tensor and one of a list of one for two kinds.
+        first, *more = inputs, results
+        model = keras.Model(*(x[0] if len(x) == 1 else x for x in (first, *more)), name=name)
+        for own, (operation, copy) in copies.items():
+            if own not in changes and getattr(operation, "weights", None):
+                set_weights(copy, [weight.numpy() for weight in operation.weights])
+        return model
+
+
+def is_functional(operation):
+    """Whether an operation is a model that is nothing but a graph of calls."""
+    return (
+        isinstance(operation, keras.Model)
+        and bool(getattr(operation, "inputs", None))
+        and type(operation).call.__module__.partition(".")[0] == "keras"
+    )
+
+
+def symbolic_tensors(structure):
+    return [x for x in keras.tree.flatten(structure) if isinstance(x, keras.KerasTensor)]
+
+
+def outputs_of(calls):
+    """Ids of the tensors that calls make."""
+    return {id(tensor) for call in calls for tensor in call.outputs}
+
+
+def set_weights(layer, values):
+    """Sets a layer's weights to arrays, and what it derives from them (as `Normalization` does)."""
+    layer.set_weights(values)
+    finalize(layer)
+
+
+def finalize(layer):
+    """Lets a layer or model, its weights just set, derive from them what it computes with."""
+    for one in keras_hooks.flatten_layers(layer):
+        if hasattr(one, "finalize_state"):
+            one.finalize_state()

@@ -1,0 +1,114 @@
+"""Networks by name, by import path, and out of files."""
+
+import importlib
+import inspect
+import pathlib
+import zipfile
+
+import keras
+
+from ipkd_tf.models import keras_hooks
+from ipkd_tf.models.msdnet import MSDNet
+from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
+
+SMALL_BLOCKS = ((64, 2), (128, 2), (128, 1), (256, 2), (256, 1))
+
+# Each name is a family and the arguments in which it differs from that family's defaults.
+PRESETS = {
+    "msdnet": (MSDNet, {}),
+    "msdnet_small": (
+        MSDNet,
+        {"blocks": 4, "base": 2, "step": 1, "channels": 8, "growth": 8, "exit_channels": 64},
+    ),
+    "slimmable_mobilenet_v1": (SlimmableMobileNetV1, {}),
+    "slimmable_mobilenet_v1_small": (SlimmableMobileNetV1, {"blocks": SMALL_BLOCKS}),
+}
+
+
+def from_preset(name, **arguments):
+    """Builds a flexible network by the name of a preset, or one of your own by import path.
+
+    Args:
+        name: A name in `PRESETS`, or `package.module:Class` for a family of your own: any callable
+            that returns a functional `keras.Model` with one logits output per sub-model, smallest
+            first. It is imported, so it must not come from a file that somebody else wrote.
+        **arguments: Constructor arguments; they take precedence over the preset's.
+
+    Raises:
+        ValueError: There is no such network, or it does not take one of the arguments.
+
+    Example:
+        >>> from_preset("msdnet", num_classes=100)
+        >>> from_preset("my_package.my_net:MyNet", num_classes=3)
+    """
+    family, preset = PRESETS.get(name) or (imported(name), {})
+    arguments = {**preset, **arguments}
+    try:
+        inspect.signature(family).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected arguments that {name} takes ({error}). Received: arguments={arguments}"
+        ) from error
+    return family(**arguments)
+
+
+def imported(path):
+    """Returns what `package.module:Class` names; importing it makes the class known to Keras.
+
+    Raises:
+        ValueError: There is no such thing.
+    """
+    module, _, attribute = path.partition(":")
+    if not attribute:
+        raise ValueError(
+            f"Expected a model from {', '.join(PRESETS)}, or package.module:Class. "
+            f"Received: model={path!r}"
+        )
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"Expected a class that can be imported, as package.module:Class, from here ({error}). "
+            f"Received: model={path!r}"
+        ) from error
+
+
+def load(path, family=None):
+    """Loads a network that was saved as a .keras file; nothing in the file is imported or run.
+
+    Args:
+        path: The file, such as `runs/quickstart/seed0/best.keras`.
+        family: `package.module:Class` of a network of your own family, unless its module is
+            imported already. It must come from you, not from beside the file.
+
+    Returns:
+        The network, not compiled.
+
+    Raises:
+        ValueError: There is no such file, it is damaged or no .keras file, or Keras does not know
+            a class in it.
+
+    Example:
+        >>> network = load("runs/quickstart/seed0/best.keras")
+        >>> network = load("my_net.keras", family="my_package.my_net:MyNet")
+    """
+    path = pathlib.Path(path)
+    if family is not None:
+        imported(family)
+    if not path.is_file():
+        raise ValueError(f"Expected a .keras file, found none. Received: path={str(path)!r}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            "Expected a whole .keras file; this one is cut off or of another kind: copy it again. "
+            f"Received: path={str(path)!r}"
+        )
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    # A damaged file shows in many ways: as a bad archive, bad JSON, missing weights.
+    except Exception as error:
+        reason = keras_hooks.load_error_cause(error)
+        raise ValueError(
+            "Expected a whole .keras file of classes that are imported; copy it again, or give "
+            "family='package.module:Class', your own class "
+            f"({type(error).__name__}: {reason[:200]}). Received: path={str(path)!r}"
+        ) from error
