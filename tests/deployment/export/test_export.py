@@ -210,7 +210,7 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
             export.export_submodel(self.network, 0, self.directory, ["tflite"])
 
     def test_an_unknown_submodel(self):
-        with self.assertRaisesRegex(IndexError, "width_0.5, width_1.0.*Received: index=2"):
+        with self.assertRaisesRegex(IndexError, "width_0.5, width_1.0.*Received: submodel=2"):
             export.export_submodel(self.network, 2, self.directory)
 
     def test_int8_needs_calibration_images(self):
