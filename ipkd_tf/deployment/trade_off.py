@@ -153,10 +153,10 @@ def choose(run, text, format, conditions):
 
 def describe(run, conditions):
     """How the rows of `measure` were measured, in one line."""
-    count = conditions.images or len(run.splits.test[1])
+    count = conditions.images or len(run.splits.test)
     threads = f"threads: {conditions.threads or 'each runtime chooses'}"
     return (
-        f"accuracy and difference on {min(count, len(run.splits.test[1]))} test images, latency of "
+        f"accuracy and difference on {min(count, len(run.splits.test))} test images, latency of "
         f"{conditions.repeats} warm calls with batch {conditions.batch_size}, {threads}"
     )
 
