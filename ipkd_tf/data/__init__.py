@@ -3,8 +3,11 @@
 `read` gives examples, `training` and `evaluation` make batches of them; `load` does both at once.
 """
 
+import numpy as np
+
+from ipkd_tf.data import splits
 from ipkd_tf.data.augmentation import Augmentation
-from ipkd_tf.data.examples import Examples, ImageDataset
+from ipkd_tf.data.examples import Examples, ImageDataset, collect, mean_and_std
 from ipkd_tf.data.pipeline import evaluation, training, training_epochs
 from ipkd_tf.data.splits import draw, hold_out
 
@@ -36,11 +39,11 @@ def read(
     Args:
         name: "digits" (comes along, no download), "cifar10", "cifar100", "tfds:NAME" for any
             other TFDS set with the features `image` and `label`, or "folder:PATH" for a folder of
-            images per class.
+            images per class (layouts: `ipkd_tf.data.folder`).
         data_dir: Where TFDS data sets are stored or will be; None for TFDS's own default. Only for
             TFDS sets.
-        image_size: Side of the square in pixels that images are scaled to. None keeps the native
-            size (digits: 32).
+        image_size: Side of the square in pixels that images are scaled to (antialiased, aspect
+            ratio not kept). None keeps the native size (digits: 32), if all are squares of one.
         train_examples, test_examples: Take a stratified subset of this many; None takes all.
         seed: Chooses the subset. It is no run's seed: leave it alone and all runs see the same
             subset.
@@ -58,37 +61,49 @@ def read(
         >>> digits.train.images().shape
         (1437, 32, 32, 3)
     """
-    settings = {
-        "image_size": image_size,
-        "train_examples": train_examples,
-        "test_examples": test_examples,
-    }
-    for setting, value in settings.items():
+    sizes = {"image_size": image_size}
+    sizes |= {"train_examples": train_examples, "test_examples": test_examples}
+    for setting, value in sizes.items():
         if value is not None and value < 1:
             raise ValueError(
                 "Choose a whole number from 1 on, or None for the data set's own. "
                 f"Received: {setting}={value}"
             )
-    settings["seed"] = seed
-    source, _, argument = name.partition(":")
+    source = _open(name, data_dir, image_size)
+    chosen = [
+        splits.subset(source.train_labels, train_examples, "train_examples", seed),
+        splits.subset(source.test_labels, test_examples, "test_examples", seed),
+    ]
+    total, trained = sum(map(len, chosen)), len(chosen[0])
+    images = collect(name, source.decode(*chosen), total, source.size, progress)
+    labels = source.train_labels[chosen[0]], source.test_labels[chosen[1]]
+    whole = Examples(images, np.concatenate(labels))
+    train, test = whole.subset(slice(trained)), whole.subset(slice(trained, None))
+    statistics = source.statistics or mean_and_std(train)
+    return ImageDataset(
+        name, train, test, source.class_names, *statistics, source=source.description
+    )
+
+
+def _open(name, data_dir, image_size):
     # A source is imported when asked for, so that `import ipkd_tf` stays quick.
+    kind, _, argument = name.partition(":")
     if name == "digits":
         from ipkd_tf.data import digits
 
-        return digits.read(**settings)
-    if name in ("cifar10", "cifar100") or (source == "tfds" and argument):
+        return digits.open_digits(image_size)
+    if name in ("cifar10", "cifar100") or (kind == "tfds" and argument):
         from ipkd_tf.data import tfds_source
 
-        return tfds_source.read(argument or name, data_dir, **settings, progress=progress)
-    if source == "folder" and argument:
+        return tfds_source.open_tfds(argument or name, data_dir, image_size)
+    if kind == "folder" and argument:
         from ipkd_tf.data import folder
 
-        return folder.read(argument, **settings, progress=progress)
+        return folder.open_folder(argument, image_size)
     raise ValueError(
         "Unknown data set. Choose digits, cifar10, cifar100, tfds:NAME (a set of TensorFlow "
         "Datasets with the features image and label) or folder:PATH (one folder of images per "
-        "class). "
-        f"Received: name={name!r}"
+        f"class). Received: name={name!r}"
     )
 
 
@@ -114,7 +129,6 @@ def load(name, batch_size, seed=0, data_dir=None, augmentation=None):
         >>> distiller.fit(train, validation_data=test, epochs=300)
     """
     dataset = read(name, data_dir=data_dir)
-    if augmentation is None:
-        augmentation = Augmentation(flip=name != "digits")
+    augmentation = augmentation or Augmentation(flip=name != "digits")
     train = training_epochs(dataset.train, None, batch_size, seed, augmentation)
     return train, evaluation(dataset.test, batch_size=batch_size)

@@ -1,11 +1,10 @@
 """Random changes of training batches, drawn from a stateless seed."""
 
 import dataclasses
+import math
 import numbers
 
 import tensorflow as tf
-
-from ipkd_tf.data import geometry, mixing
 
 # Each transformation folds its own constant into the seed, so a new one changes no existing draw.
 _CROP, _FLIP, _ROTATION, _CUTOUT, _MIXUP = range(5)
@@ -15,37 +14,35 @@ _CROP, _FLIP, _ROTATION, _CUTOUT, _MIXUP = range(5)
 class Augmentation:
     """What happens to a training batch; calling it is a pure function of (images, labels, seed).
 
-    Attributes, in the order in which they are applied:
-      crop_padding: pad every side with this many black pixels, then crop the original size at a
-        random offset, another one for each image. 0 leaves it out.
-      flip: mirror each image left to right with probability 1/2.
-      rotation: turn each image by a random angle of up to this many degrees either way; nearest
-        pixel, black corners, as pytorch-cifar100's RandomRotation. 0 leaves it out.
-      cutout: blacken a square of this side in pixels around a random pixel of each image, as far
-        as it lies inside (DeVries & Taylor 2017). 0 leaves it out.
-      mixup: alpha of Beta(alpha, alpha), from which the share is drawn with which each image and
-        label of a batch is mixed with another's (Zhang et al. 2018). 0 leaves it out.
-      label_smoothing: share of the label that is spread evenly over all classes (Szegedy et al.
-        2016).
-      num_classes: number of classes; needed by mixup and label_smoothing alone.
+    Attributes, in the order in which they are applied; 0 leaves one out:
+        crop_padding: Pad every side with this many black pixels, then crop the original size at a
+            random offset, another one for each image.
+        flip: Mirror each image left to right with probability 1/2.
+        rotation: Turn each image by a random angle of up to this many degrees either way; nearest
+            pixel, black corners, as pytorch-cifar100's RandomRotation.
+        cutout: Blacken a square of this side in pixels around a random pixel of each image, as far
+            as it lies inside (DeVries & Taylor 2017).
+        mixup: Alpha of Beta(alpha, alpha), from which the share is drawn with which each image and
+            label of a batch is mixed with another's (Zhang et al. 2018).
+        label_smoothing: Share of the label that is spread evenly over all classes (Szegedy et al.
+            2016, section 7).
+        num_classes: Number of classes; needed by mixup and label_smoothing alone.
 
     Call arguments:
-      images: uint8 `[batch, height, width, 3]` of static shape.
-      labels: int32 `[batch]`.
-      seed: integer `[2]`, as TensorFlow's stateless random functions take it.
+        images: uint8 `[batch, height, width, 3]` of static shape.
+        labels: int32 `[batch]`.
+        seed: Integer `[2]`, as TensorFlow's stateless random functions take it.
 
     Returns:
-      `(images, labels)` of the same shapes and dtypes; with mixup or label smoothing, labels are
-      float32 probabilities `[batch, num_classes]`.
+        `(images, labels)` of the same shapes and dtypes; with mixup or label smoothing, labels are
+        float32 probabilities `[batch, num_classes]`.
 
     Raises:
-      ValueError: for a setting of the wrong type or outside its range, named in the message.
+        ValueError: A setting of the wrong type or outside its range, named in the message.
 
     Example:
-      ```python
-      crop_only = ipkd_tf.data.Augmentation(flip=False)
-      train = ipkd_tf.data.training(images, labels, 64, seed=0, augmentation=crop_only)
-      ```
+        >>> crop_only = ipkd_tf.data.Augmentation(flip=False)
+        >>> train = ipkd_tf.data.training(images, labels, 64, seed=0, augmentation=crop_only)
     """
 
     crop_padding: int = 4
@@ -80,18 +77,16 @@ class Augmentation:
     def __call__(self, images, labels, seed):
         if self.crop_padding or self.flip:
             crop, flip = (tf.random.fold_in(seed, constant) for constant in (_CROP, _FLIP))
-            images = geometry.crop_and_flip(
-                images, self.crop_padding, crop, flip if self.flip else None
-            )
+            images = crop_and_flip(images, self.crop_padding, crop, flip if self.flip else None)
         if self.rotation:
-            images = geometry.rotate(images, self.rotation, tf.random.fold_in(seed, _ROTATION))
+            images = rotate(images, self.rotation, tf.random.fold_in(seed, _ROTATION))
         if self.cutout:
-            images = geometry.cut_out(images, self.cutout, tf.random.fold_in(seed, _CUTOUT))
+            images = cut_out(images, self.cutout, tf.random.fold_in(seed, _CUTOUT))
         if self._changes_labels:
-            labels = mixing.smoothed(labels, self.num_classes, self.label_smoothing)
+            labels = smooth(labels, self.num_classes, self.label_smoothing)
         if self.mixup:
             seed = tf.random.fold_in(seed, _MIXUP)
-            images, labels = mixing.mixup(images, labels, self.mixup, seed)
+            images, labels = mixup(images, labels, self.mixup, seed)
         return images, labels
 
 
@@ -99,3 +94,80 @@ def _check(augmentation, name, kind, fits, expected):
     value = getattr(augmentation, name)
     if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
         raise ValueError(f"Expected {expected}. Received: {name}={value!r}")
+
+
+def crop_and_flip(images, padding, crop_seed, flip_seed):
+    """Crops from the padded image and mirrors, as one gather of whole pixels.
+
+    `padding` 0 means no crop, `flip_seed` None no flip.
+    """
+    batch, height, width, channels = images.shape
+    rows = tf.tile(tf.range(height)[tf.newaxis], (batch, 1))
+    columns = tf.tile(tf.range(width)[tf.newaxis], (batch, 1))
+    if flip_seed is not None:
+        flip = tf.random.stateless_uniform((batch, 1), flip_seed) < 0.5
+        columns = tf.where(flip, tf.reverse(columns, axis=(1,)), columns)
+    if padding:
+        images = tf.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        height, width = height + 2 * padding, width + 2 * padding
+        offsets = (batch, 2), crop_seed, 0, 2 * padding + 1, tf.int32
+        top, left = tf.split(tf.random.stateless_uniform(*offsets), 2, axis=1)
+        rows, columns = rows + top, columns + left
+    first = tf.range(batch)[:, tf.newaxis, tf.newaxis] * (height * width)
+    indices = first + rows[:, :, tf.newaxis] * width + columns[:, tf.newaxis, :]
+    return tf.gather(tf.reshape(images, (-1, channels)), indices)
+
+
+def rotate(images, degrees, seed):
+    """Turns each image about its centre by an angle uniform in -degrees..degrees."""
+    batch, height, width, _ = images.shape
+    angle = tf.random.stateless_uniform((batch,), seed, -degrees, degrees) * (math.pi / 180)
+    cosine, sine = tf.cos(angle), tf.sin(angle)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    zeros = tf.zeros_like(angle)
+    # Where output pixel (x', y') comes from: x = t0 x' + t1 y' + t2, y = t3 x' + t4 y' + t5.
+    rows = [cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y]
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([*rows, zeros, zeros], axis=1),
+        output_shape=(height, width),
+        fill_value=0.0,
+        interpolation="NEAREST",
+        fill_mode="CONSTANT",
+    )
+
+
+def cut_out(images, side, seed):
+    """Blackens the square of `side` pixels around a random pixel, as far as it lies inside."""
+    batch, height, width, _ = images.shape
+    rows_seed, columns_seed = tf.unstack(tf.random.split(seed))
+    rows = _outside(batch, height, side, rows_seed)[:, :, tf.newaxis]
+    columns = _outside(batch, width, side, columns_seed)[:, tf.newaxis]
+    kept = tf.cast(rows | columns, images.dtype)
+    return images * kept[..., tf.newaxis]
+
+
+def _outside(batch, length, side, seed):
+    """Which of `length` places lie outside a stretch around a random one, bool [batch, length]."""
+    centre = tf.random.stateless_uniform((batch, 1), seed, 0, length, tf.int32)
+    distance = tf.range(length)[tf.newaxis] - (centre - side // 2)
+    return (distance < 0) | (distance >= side)
+
+
+def smooth(labels, num_classes, share):
+    """Labels `[batch]` as float32 `[batch, num_classes]`, a share of each spread over all."""
+    return tf.one_hot(labels, num_classes) * (1 - share) + share / num_classes
+
+
+def mixup(images, labels, alpha, seed):
+    """Mixes each image and label with that at the mirrored position in the batch, by one share.
+
+    Batches come in random order, so this is a random partner. Mixed pixels are rounded.
+    """
+    one, other = tf.unstack(tf.random.stateless_gamma((2,), seed, alpha))
+    share = tf.math.divide_no_nan(one, one + other)  # of Beta(alpha, alpha)
+
+    def mix(values):
+        return share * values + (1 - share) * tf.reverse(values, axis=(0,))
+
+    return tf.cast(tf.round(mix(tf.cast(images, tf.float32))), images.dtype), mix(labels)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import typing
 
 import numpy as np
 import tensorflow as tf
@@ -38,10 +39,15 @@ class Examples:
 
     def __init__(self, images, labels, rows=None):
         self._source = images if hasattr(images, "gather") else Pixels(images)
-        self._rows = np.arange(len(self._source)) if rows is None else np.asarray(rows)
+        self._rows = np.arange(len(self._source)) if rows is None else rows
         self.labels = labels
-        _check_labels(labels, len(self._rows))
         self.image_shape = self._source.image_shape
+        dtype, shape = getattr(labels, "dtype", type(labels)), getattr(labels, "shape", None)
+        if dtype != np.int32 or shape != self._rows.shape:
+            raise ValueError(
+                f"Labels must be an int32 array, one label for each of its {len(self._rows)} "
+                f"images. Received: labels.dtype={dtype}, labels.shape={shape}"
+            )
 
     def __len__(self):
         return len(self.labels)
@@ -61,15 +67,11 @@ class Examples:
 
     @functools.cached_property
     def _on_host(self):
-        return on_host(self._rows), on_host(self.labels)
+        return _on_host(self._rows), _on_host(self.labels)
 
 
 class Pixels:
-    """Images in memory: what `Examples` needs of a source.
-
-    Args:
-        array: uint8 `[total, height, width, 3]`.
-    """
+    """What `Examples` needs of a source, for a uint8 array `[total, height, width, 3]`."""
 
     def __init__(self, array):
         dtype, shape = getattr(array, "dtype", type(array)), getattr(array, "shape", None)
@@ -95,10 +97,10 @@ class Pixels:
 
     @functools.cached_property
     def _tensor(self):
-        return on_host(self._array)
+        return _on_host(self._array)
 
 
-def on_host(array):
+def _on_host(array):
     """A constant in host memory, where tf.data runs; elsewhere it would be copied at each step."""
     with tf.init_scope(), tf.device("CPU:0"):
         return tf.constant(array)
@@ -113,8 +115,7 @@ class ImageDataset:
         train, test: `Examples` with images of one shape.
         class_names: One name per class, in the order of the labels.
         mean, std: Per channel, of the training pixels divided by 255.
-        source: What tells this data from other data, such as a version or a list of files, as
-            text; enters `digest`.
+        source: What tells this data from other data, such as its version, as text; for `digest`.
 
     Raises:
         ValueError: Images of two shapes, labels outside the classes, or no numbers to normalize by.
@@ -133,28 +134,25 @@ class ImageDataset:
     source: str = ""
 
     def __post_init__(self):
-        if not self.class_names:
+        classes, shapes = self.num_classes, (self.train.image_shape, self.test.image_shape)
+        if not classes:
             raise ValueError(
                 f"Data set {self.name!r} needs at least one class. Received: class_names=()"
             )
-        for part in ("train", "test"):
-            labels = getattr(self, part).labels
-            if labels.min() < 0 or labels.max() >= self.num_classes:
+        for part, labels in (("train", self.train.labels), ("test", self.test.labels)):
+            if labels.min() < 0 or labels.max() >= classes:
                 raise ValueError(
                     f"Labels of the {part} split of data set {self.name!r} must lie in "
-                    f"0..{self.num_classes - 1}, as it has {self.num_classes} classes. "
-                    f"Received: labels.min()={labels.min()}, labels.max()={labels.max()}"
+                    f"0..{classes - 1}, as it has {classes} classes. Received: "
+                    f"labels.min()={labels.min()}, labels.max()={labels.max()}"
                 )
-        shapes = self.train.image_shape, self.test.image_shape
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"Training and test images of data set {self.name!r} must have the same size. "
                 f"Received: train.image_shape={shapes[0]}, test.image_shape={shapes[1]}"
             )
-        values = [*self.mean, *self.std]
-        if (len(self.mean), len(self.std)) != (3, 3) or not (
-            np.all(np.isfinite(values)) and min(self.std) > 0
-        ):
+        valid = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
+        if not (valid and np.all(np.isfinite([*self.mean, *self.std]))):
             raise ValueError(
                 f"Mean and standard deviation of data set {self.name!r} must be three finite "
                 f"numbers each, the deviations above 0. Received: mean={self.mean}, std={self.std}"
@@ -166,16 +164,14 @@ class ImageDataset:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits by which a later reading of changed data is told from this one.
+        """16 hexadecimal digits that tell whether this is the data that was there before.
 
-        Made of the source's description (a folder: path below it and size of every file; a TFDS
-        set: name, version and number of examples of each split; digits: their origin), the class
-        names, and the label of every training and test example in order. So it changes when
-        images come, go, or move between classes or splits. It does not depend on where the data is
-        stored, on the image size or on the process, and looks at no pixel: a file that is changed
-        but keeps its size goes unnoticed.
-
-        Store it with what was made from the data, and compare before that is continued or tested.
+        Store it with what is made from the data; compare before that is continued or tested. It is
+        made of the source's description (folder: path below it and size of every file; TFDS:
+        name, version, number of examples of each split), the class names, and the label of each
+        training and test example in order. So it changes when images come, go, or move to another
+        class or split, but not with the place of storage or the image size. No pixel is looked at:
+        a file that changes but keeps its size goes unnoticed.
         """
         digest = hashlib.sha256(repr((self.source, self.class_names)).encode())
         for labels in (self.train.labels, self.test.labels):
@@ -183,40 +179,39 @@ class ImageDataset:
         return digest.hexdigest()[:16]
 
 
-def _check_labels(labels, examples):
-    dtype, shape = getattr(labels, "dtype", type(labels)), getattr(labels, "shape", None)
-    if dtype != np.int32 or shape != (examples,):
-        raise ValueError(
-            f"Labels must be an int32 array, one label for each of its {examples} images. "
-            f"Received: labels.dtype={dtype}, labels.shape={shape}"
-        )
+class Source(typing.NamedTuple):
+    """An opened data set: all its labels are known, none of its images is decoded."""
+
+    class_names: tuple[str, ...]
+    train_labels: np.ndarray
+    test_labels: np.ndarray
+    size: int  # side of the images
+    decode: typing.Callable  # (training indices, test indices) -> batches, in that order
+    description: str  # for `ImageDataset.digest`
+    statistics: tuple | None = None  # published mean and std
 
 
-def check_fits(name, examples, size):
-    """Raises ValueError, before anything is decoded, if the images would not fit in memory."""
-    needed = examples * size * size * 3
+def collect(name, batches, total, size, progress=None):
+    """Fills a uint8 array `[total, size, size, 3]` from batches and tells `progress`.
+
+    Raises:
+        ValueError: Before anything is decoded, if the images would not fit in memory.
+    """
+    needed = total * size * size * 3
     if needed > MEMORY_LIMIT:
         raise ValueError(
-            f"Data set {name!r} would take {needed / 2**30:.1f} GiB of memory ({examples} images "
-            f"of {size}x{size}x3 bytes); the limit is {MEMORY_LIMIT / 2**30:g} GiB. Make them "
-            "smaller with --image_size or take fewer with --train_examples and --test_examples. "
+            f"Data set {name!r} would take {needed / 2**30:.1f} GiB of memory ({total} images of "
+            f"{size}x{size}x3 bytes); the limit is {MEMORY_LIMIT / 2**30:g} GiB. Make them smaller "
+            "with --image_size or take fewer with --train_examples and --test_examples. "
             f"Received: name={name!r}"
         )
-
-
-def collect(batches, examples, size, progress=None):
-    """Fills a uint8 array `[examples, size, size, 3]` from batches, and tells `progress` so.
-
-    May end early: returns only the part that was filled, so that the caller can say what is
-    missing.
-    """
-    images = np.empty((examples, size, size, 3), np.uint8)
+    images = np.empty((total, size, size, 3), np.uint8)
     filled = 0
     for batch in batches:
         images[filled : filled + len(batch)] = batch
         filled += len(batch)
         if progress:
-            progress(filled, examples)
+            progress(filled, total)
     return images[:filled]
 
 

@@ -9,47 +9,37 @@ import warnings
 import numpy as np
 
 from ipkd_tf.data import image_file, splits
-from ipkd_tf.data.examples import Examples, ImageDataset, check_fits, collect, mean_and_std
+from ipkd_tf.data.examples import Source
 
 _KINDS = ", ".join(image_file.SUFFIXES)
-_BATCH = 256  # images decoded between two calls of `progress`
+_BATCH = 256  # images decoded at a time
 _LISTED = 20  # broken files that are named
 
 
-def read(
-    path, image_size=None, train_examples=None, test_examples=None, seed=0, progress=None
-) -> ImageDataset:
-    """Reads `path/train/CLASS/*` and `path/test/CLASS/*`, or `path/CLASS/*`.
+def open_folder(path, image_size=None) -> Source:
+    """The images `path/train/CLASS/*` and `path/test/CLASS/*`, or `path/CLASS/*`.
 
     Without a `test` folder a fifth of the images, stratified and always the same ones, becomes the
-    test split; when images come or go, it is another fifth, and the data set has another `digest`.
+    test split; when images come or go it is another fifth, and `ImageDataset.digest` another one.
     Classes are numbered in the alphabetical order of their folders. PNG, JPEG, BMP, GIF (first
     frame), WebP and TIFF files count; hidden files do not. Images become RGB, turned upright as
     their EXIF data says; transparent parts become white.
 
-    Args:
-        path: The folder.
-        image_size: Side of the square that every image is scaled to (antialiased, aspect ratio
-            not kept). May be left out if all images are squares of one size.
-        train_examples, test_examples, seed, progress: As in `ipkd_tf.data.read`.
-
     Raises:
-        ValueError: A missing path, no class folders, a class without images, or files that cannot
-            be decoded (all of them are named).
+        ValueError: A missing path, no class folders, a class without images, or images of another
+            shape than a square without `image_size`. Decoding raises it for files that cannot be
+            decoded, and names them all.
     """
     root = pathlib.Path(path).expanduser()
     class_names, (train_files, train_labels), (test_files, test_labels) = _scan(root)
-    source = _describe(root, [*train_files, *test_files])
-    train = splits.subset(train_labels, train_examples, "train_examples", seed)
-    test = splits.subset(test_labels, test_examples, "test_examples", seed)
-    files = [*train_files[train], *test_files[test]]
-    name, size = f"folder:{path}", image_size or _side(files[0])
-    check_fits(name, len(files), size)
-    images = _decode_all(root, files, size, image_size is not None, progress)
-    whole = Examples(images, np.concatenate([train_labels[train], test_labels[test]]))
-    train = whole.subset(np.arange(len(train)))
-    test = whole.subset(np.arange(len(train), len(files)))
-    return ImageDataset(name, train, test, class_names, *mean_and_std(train), source=source)
+    size = image_size or _side(train_files[0])
+
+    def decode(train, test):
+        files = [*train_files[train], *test_files[test]]
+        return _decode_all(root, files, size, resize=image_size is not None)
+
+    description = _describe(root, [*train_files, *test_files])
+    return Source(class_names, train_labels, test_labels, size, decode, description)
 
 
 def _scan(root):
@@ -72,10 +62,10 @@ def _scan(root):
     class_names, *train = _scan_classes(root / "train")
     test_class_names, *test = _scan_classes(root / "test")
     if class_names != test_class_names:
-        different = sorted(set(class_names) ^ set(test_class_names))
         raise ValueError(
             "The folders train and test must hold the same classes; only one of them has "
-            f"{', '.join(different)}. Received: path={str(root)!r}"
+            f"{', '.join(sorted({*class_names} ^ {*test_class_names}))}. "
+            f"Received: path={str(root)!r}"
         )
     return class_names, train, test
 
@@ -88,40 +78,34 @@ def _scan_classes(root):
             f"{str(root)!r} has no class folders: it must hold one folder of images per class. "
             f"Received: path={str(root)!r}"
         )
-    files, labels, nested, other = [], [], {}, {}
-    for label, folder in enumerate(folders):
+    files, counts, nested, other = [], [], {}, {}
+    for folder in folders:
         visible = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
         images = [str(p) for p in visible if _is_image(p)]
-        below = sum(_is_image(file) for p in visible if p.is_dir() for file in p.rglob("*"))
+        nested[folder.name] = sum(_is_image(f) for p in visible if p.is_dir() for f in p.rglob("*"))
+        other[folder.name] = sum(p.is_file() and not _is_image(p) for p in visible)
         if not images:
-            hint = f" It has {below} in folders of its own: move them up." if below else ""
             raise ValueError(
-                f"Class folder {str(folder)!r} has no images ({_KINDS}).{hint} Add some or "
+                f"Class folder {str(folder)!r} has no images ({_KINDS}), and "
+                f"{nested[folder.name]} in folders below it, which are not read. Move some up or "
                 f"remove the folder. Received: path={str(folder)!r}"
             )
         files += images
-        labels += [label] * len(images)
-        nested[folder.name] = below
-        other[folder.name] = sum(p.is_file() and not _is_image(p) for p in visible)
-    _warn_of_unread(root, nested, other)
-    names = tuple(folder.name for folder in folders)
-    return names, np.array(files, dtype=object), np.array(labels, np.int32)
+        counts.append(len(images))
+    _warn(root, {"images in folders below those": nested, f"files other than {_KINDS}": other})
+    labels = np.repeat(np.arange(len(folders), dtype=np.int32), counts)
+    return tuple(folder.name for folder in folders), np.array(files, object), labels
 
 
-def _warn_of_unread(root, nested, other):
-    """One warning with what a user may have taken for training data, by class."""
-    reasons = {
-        "images in folders below the class folders": nested,
-        f"files that are not {_KINDS}": other,
-    }
-    parts = [
-        f"{sum(counts.values())} {reason} "
-        f"({', '.join(f'{name}: {count}' for name, count in counts.items() if count)})"
-        for reason, counts in reasons.items()
-        if sum(counts.values())
-    ]
+def _warn(root, unread):
+    """Warns, once, of what a user may have taken for training data, by class."""
+    parts = []
+    for what, counts in unread.items():
+        classes = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
+        parts += [f"{sum(counts.values())} {what} ({classes})"] if classes else []
     if parts:
-        warnings.warn(f"Not read from {str(root)!r}: {'; '.join(parts)}.", stacklevel=2)
+        text = f"Not read from the class folders of {str(root)!r}: {'; '.join(parts)}."
+        warnings.warn(text, stacklevel=2)
 
 
 def _folders(root):
@@ -153,7 +137,8 @@ def _side(file):
     return width
 
 
-def _decode_all(root, files, size, resize, progress):
+def _decode_all(root, files, size, resize):
+    """Batches of decoded images; names all broken files at the end."""
     broken = []
 
     def decode(file):
@@ -163,18 +148,14 @@ def _decode_all(root, files, size, resize, progress):
             broken.append(f"{file}: {error.__cause__}")
             return np.zeros((size, size, 3), np.uint8)
 
-    def batches():
-        # Pillow decodes outside Python's global lock, so threads use all cores.
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(files), _BATCH):
-                yield np.stack(list(pool.map(decode, files[start : start + _BATCH])))
-
-    images = collect(batches(), len(files), size, progress)
+    # Pillow decodes outside Python's global lock, so threads use all cores.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(files), _BATCH):
+            yield np.stack(list(pool.map(decode, files[start : start + _BATCH])))
     if broken:
+        listed = "\n".join(sorted(broken)[:_LISTED])
         more = f"\n... and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
         raise ValueError(
             f"{len(broken)} of {len(files)} image files cannot be read. Replace or remove them:\n"
-            + "\n".join(sorted(broken)[:_LISTED])
-            + f"{more}\nReceived: path={str(root)!r}"
+            f"{listed}{more}\nReceived: path={str(root)!r}"
         )
-    return images

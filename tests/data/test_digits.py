@@ -3,12 +3,12 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from ipkd_tf.data import digits
+from ipkd_tf.data import read
 
 
 class DigitsTest(tf.test.TestCase):
     def test_facts(self):
-        data = digits.read()
+        data = read("digits")
         self.assertEqual(data.train.images().shape, (1437, 32, 32, 3))
         self.assertEqual(data.test.images().shape, (360, 32, 32, 3))
         self.assertEqual(data.class_names, tuple("0123456789"))
@@ -21,7 +21,7 @@ class DigitsTest(tf.test.TestCase):
         )
 
     def test_native_size_holds_the_source_values(self):
-        data, source = digits.read(image_size=8), load_digits()
+        data, source = read("digits", image_size=8), load_digits()
         by_label = {}
         for image, label in zip(source.images, source.target, strict=True):
             by_label.setdefault(label, set()).add(tuple(np.rint(image * 15.9375).ravel()))
@@ -30,8 +30,8 @@ class DigitsTest(tf.test.TestCase):
             self.assertIn(tuple(image[..., 1].ravel().astype(float)), by_label[label])
 
     def test_scaling_is_pillows_bicubic(self):
-        source = digits.read(image_size=8, test_examples=20).test.images()
-        scaled = digits.read(image_size=32, test_examples=20).test.images()
+        source = read("digits", image_size=8, test_examples=20).test.images()
+        scaled = read("digits", image_size=32, test_examples=20).test.images()
         for small, large in zip(source, scaled, strict=True):
             image = Image.fromarray(small[..., 0].astype(np.float32))
             expected = np.clip(image.resize((32, 32), Image.Resampling.BICUBIC), 0, 255)
@@ -39,6 +39,6 @@ class DigitsTest(tf.test.TestCase):
             self.assertAllClose(large[..., 0].astype(float), expected, atol=1.5, rtol=0)
 
     def test_subsets(self):
-        data = digits.read(train_examples=100, test_examples=50)
+        data = read("digits", train_examples=100, test_examples=50)
         self.assertAllEqual(np.bincount(data.train.labels), [10] * 10)
         self.assertAllEqual(np.bincount(data.test.labels), [5] * 10)

@@ -165,20 +165,20 @@ class MeanAndStdTest(tf.test.TestCase):
 
 class CollectTest(tf.test.TestCase):
     def test_cifar_fits_and_imagenet_does_not(self):
-        examples.check_fits("cifar10", 60_000, 32)
+        examples.collect("cifar10", [], 60_000, 32)
         # 1,331,167 * 224 * 224 * 3 bytes = 186.6 GiB
         with self.assertRaisesRegex(ValueError, "186.6 GiB.*--image_size.*--train_examples"):
-            examples.check_fits("imagenet2012", 1_331_167, 224)
+            examples.collect("imagenet2012", [], 1_331_167, 224)
 
     def test_collects_batches_of_any_length_and_tells_how_far_it_is(self):
         images = np.random.RandomState(0).randint(0, 256, (10, 2, 2, 3)).astype(np.uint8)
         batches = (images[:4], images[4:5], images[5:])
         progress = mock.Mock()
-        self.assertAllEqual(examples.collect(batches, 10, 2, progress), images)
+        self.assertAllEqual(examples.collect("it", batches, 10, 2, progress), images)
         self.assertEqual(
             progress.mock_calls, [mock.call(4, 10), mock.call(5, 10), mock.call(10, 10)]
         )
 
     def test_returns_what_came(self):
         batches = [np.ones((3, 2, 2, 3), np.uint8)]
-        self.assertLen(examples.collect(batches, 10, 2), 3)
+        self.assertLen(examples.collect("it", batches, 10, 2), 3)

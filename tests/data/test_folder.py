@@ -8,7 +8,13 @@ import tensorflow as tf
 from absl.testing import parameterized
 from PIL import Image
 
-from ipkd_tf.data import examples, folder
+from ipkd_tf import data
+from ipkd_tf.data import examples
+
+
+def read(root, **settings):
+    return data.read(f"folder:{root}", **settings)
+
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -30,43 +36,43 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_a_fifth_is_held_out(self):
         self.save_classes(self.root)
-        data = folder.read(self.root)
-        self.assertEqual(data.class_names, ("cat", "dog"))
-        self.assertAllEqual(np.bincount(data.train.labels), [8, 8])
-        self.assertAllEqual(np.bincount(data.test.labels), [2, 2])
+        dataset = read(self.root)
+        self.assertEqual(dataset.class_names, ("cat", "dog"))
+        self.assertAllEqual(np.bincount(dataset.train.labels), [8, 8])
+        self.assertAllEqual(np.bincount(dataset.test.labels), [2, 2])
         for images, labels in (
-            (data.train.images(), data.train.labels),
-            (data.test.images(), data.test.labels),
+            (dataset.train.images(), dataset.train.labels),
+            (dataset.test.images(), dataset.test.labels),
         ):
             for image, label in zip(images, labels, strict=True):
                 self.assertAllEqual(image, np.broadcast_to([RED, BLUE][label], (8, 8, 3)))
-        self.assertAllClose(data.mean, (0.5, 0.0, 0.5))
-        self.assertAllClose(data.std, (0.5, 1 / 255, 0.5))
+        self.assertAllClose(dataset.mean, (0.5, 0.0, 0.5))
+        self.assertAllClose(dataset.std, (0.5, 1 / 255, 0.5))
 
     def test_given_splits(self):
         self.save_classes(self.root / "train", 3)
         self.save_classes(self.root / "test", 2)
-        data = folder.read(str(self.root), image_size=4, train_examples=2)
-        self.assertEqual(data.train.images().shape, (2, 4, 4, 3))
-        self.assertEqual(data.test.images().shape, (4, 4, 4, 3))
+        dataset = read(self.root, image_size=4, train_examples=2)
+        self.assertEqual(dataset.train.images().shape, (2, 4, 4, 3))
+        self.assertEqual(dataset.test.images().shape, (4, 4, 4, 3))
 
     def test_a_class_may_be_called_train(self):
         for name in ("train", "plane"):
             for index in range(5):
                 save(self.root / name / f"{index}.png")
-        self.assertEqual(folder.read(self.root).class_names, ("plane", "train"))
+        self.assertEqual(read(self.root).class_names, ("plane", "train"))
 
     def test_hidden_files_are_ignored_and_others_named(self):
         self.save_classes(self.root)
         (self.root / "cat" / ".DS_Store").write_bytes(b"x")
         (self.root / ".cache").mkdir()
-        folder.read(self.root)
+        read(self.root)
         (self.root / "cat" / "notes.txt").write_text("x")
         with self.assertWarnsRegex(
-            UserWarning, r"Not read from .*: 1 files that are not .*\(cat: 1\)"
+            UserWarning, r"Not read from .*: 1 files other than .*\(cat: 1\)"
         ):
-            data = folder.read(self.root)
-        self.assertLen(data.train.images(), 16)
+            dataset = read(self.root)
+        self.assertLen(dataset.train.images(), 16)
 
     def test_nested_folders_are_named_once_by_class(self):
         self.save_classes(self.root)
@@ -75,34 +81,32 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         save(self.root / "cat" / "more" / "c.png")
         (self.root / "cat" / "notes.txt").write_text("x")
         with self.assertWarns(UserWarning) as caught:
-            data = folder.read(self.root)
-        self.assertLen(data.train, 16)
+            dataset = read(self.root)
+        self.assertLen(dataset.train, 16)
         message = str(caught.warning)
-        self.assertIn(
-            "3 images in folders below the class folders (cat: 1, dog: 2); 1 files", message
-        )
+        self.assertIn("3 images in folders below those (cat: 1, dog: 2); 1 files", message)
 
     def test_a_class_with_nested_images_alone(self):
         self.save_classes(self.root)
         save(self.root / "bird" / "more" / "0.png")
-        self.refuses("bird", "has 1 in folders of its own: move them up")
+        self.refuses("bird", "and 1 in folders below it")
 
     def test_progress(self):
         self.save_classes(self.root)
         seen = []
-        folder.read(self.root, progress=lambda *counts: seen.append(counts))
+        read(self.root, progress=lambda *counts: seen.append(counts))
         self.assertEqual(seen, [(20, 20)])
 
     def test_digest_follows_the_files(self):
         self.save_classes(self.root)
-        first = folder.read(self.root).digest
-        self.assertEqual(folder.read(str(self.root), image_size=4).digest, first)
+        first = read(self.root).digest
+        self.assertEqual(read(self.root, image_size=4).digest, first)
         moved = shutil.copytree(self.root, pathlib.Path(self.create_tempdir().full_path) / "moved")
-        self.assertEqual(folder.read(moved).digest, first)
+        self.assertEqual(read(moved).digest, first)
         save(self.root / "dog" / "0.png", BLUE, size=(90, 40))  # another size in bytes
-        self.assertNotEqual(folder.read(self.root, image_size=4).digest, first)
+        self.assertNotEqual(read(self.root, image_size=4).digest, first)
         (moved / "dog" / "9.png").rename(moved / "dog" / "10.png")
-        self.assertNotEqual(folder.read(moved).digest, first)
+        self.assertNotEqual(read(moved).digest, first)
 
     def only_image(self, name, save_image):
         """Reads one odd image among plain ones; returns its pixels."""
@@ -110,7 +114,7 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
             save(self.root / "test" / "a" / f"{index}.png")
         (self.root / "train" / "a").mkdir(parents=True)
         save_image(self.root / "train" / "a" / name)
-        return folder.read(self.root).train.images()[0]
+        return read(self.root).train.images()[0]
 
     @parameterized.parameters(
         ("L", 128, (128, 128, 128)),
@@ -164,14 +168,14 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
             save(self.root / "test" / "a" / f"{index}.png")
         (self.root / "train" / "a").mkdir(parents=True)
         save_halves(self.root / "train" / "a" / "wide.png")
-        image = folder.read(self.root, image_size=2).train.images()[0]
+        image = read(self.root, image_size=2).train.images()[0]
         self.assertEqual(image.shape, (2, 2, 3))
         self.assertAllInRange(image[:, 0], 0, 40)
         self.assertAllInRange(image[:, 1], 160, 200)
 
     def refuses(self, *needles, **settings):
         with self.assertRaises(ValueError) as caught:
-            folder.read(self.root, **settings)
+            read(self.root, **settings)
         for needle in (*needles, "Received: "):
             self.assertIn(needle, str(caught.exception))
 
@@ -220,7 +224,7 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         self.save_classes(self.root)
         save(self.root / "dog" / "large.png", size=(9, 9))
         self.refuses("different sizes", "large.png", "--image_size=32")
-        self.assertEqual(folder.read(self.root, image_size=8).train.images().shape[1:], (8, 8, 3))
+        self.assertEqual(read(self.root, image_size=8).train.images().shape[1:], (8, 8, 3))
 
     def test_a_class_of_one_image_is_named(self):
         self.save_classes(self.root)
