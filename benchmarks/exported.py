@@ -1,8 +1,6 @@
 """Latency of exported sub-models, each in its own runtime."""
 
-import contextlib
 import functools
-import io
 import pathlib
 import statistics
 import tempfile
@@ -35,8 +33,7 @@ def _samples(settings, model, formats, directory):
     names = flexible.names(network)
     for index in dict.fromkeys((0, len(names) - 1)):
         aside = directory / names[index]
-        with contextlib.redirect_stdout(io.StringIO()):
-            manifest = export.export_submodel(network, index, aside, formats)
+        manifest = export.export_submodel(network, index, aside, formats)
         for format in formats:
             opened = export.open_model(aside / manifest["formats"][format]["path"], threads=1)
             call = functools.partial(opened, image, opened.signatures[0])

@@ -4,12 +4,16 @@ import dataclasses
 import math
 import re
 
+# Costs of a network are counted in their own name, such as "500k parameters", or shorter.
+COUNTS = ("multiply_adds", "parameters", "bit_operations")
+_COUNTED = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
 _UNITS = {
-    "multiply_adds": {"": 1, "k": 1e3, "M": 1e6, "G": 1e9},
+    "multiply_adds": _COUNTED,
     "bytes": {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
     "milliseconds": {"us": 1e-3, "ms": 1, "s": 1e3},
 }
 _SCALES = {unit: (quantity, n) for quantity, units in _UNITS.items() for unit, n in units.items()}
+_SCALES |= {prefix + name: (name, n) for name in COUNTS for prefix, n in _COUNTED.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +21,8 @@ class Budget:
     """A limit on one cost of a sub-model.
 
     Attributes:
-        quantity: `multiply_adds` (per image), `bytes` (of the exported file) or `milliseconds`
-            (median for one image).
+        quantity: `multiply_adds` or another of a network's costs, `bytes` (of the exported file)
+            or `milliseconds` (median per call).
         limit: In units of the quantity.
         text: As the user wrote it.
     """
@@ -29,18 +33,20 @@ class Budget:
 
     @classmethod
     def parse(cls, text):
-        """Reads a budget such as `20M` (multiply-adds), `500kB` or `5ms`.
+        """Reads a budget such as `20M` (multiply-adds), `500k parameters`, `500kB` or `5ms`.
 
         Raises:
             ValueError: Not a positive number followed by a unit.
         """
-        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)\s*", text)
-        if not match or match[2] not in _SCALES or not float(match[1]):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z_ ]*?)\s*", text)
+        unit = match and match[2].replace(" ", "", 1)
+        if unit not in _SCALES or not float(match[1]):
             raise ValueError(
-                "Expected a budget such as 20M (multiply-adds; k, M, G), 500kB (B, kB, MB, GB, "
-                f"KiB, MiB, GiB) or 5ms (us, ms, s). Received: budget={text!r}"
+                "Expected a budget such as 20M (multiply-adds; k, M, G), 500k parameters, 500kB "
+                "(B, kB, MB, GB, KiB, MiB, GiB) or 5ms (us, ms, s). "
+                f"Received: budget={text!r}"
             )
-        quantity, scale = _SCALES[match[2]]
+        quantity, scale = _SCALES[unit]
         return cls(quantity, float(match[1]) * scale, text.strip())
 
 
@@ -52,11 +58,16 @@ def choose(rows, budget):
         budget: `Budget`.
 
     Raises:
-        ValueError: None is within it; names the nearest.
+        ValueError: None is within it (names the nearest), or the rows lack that cost.
 
     Example:
         >>> choose(result["best"], Budget.parse("20M"))["name"]
     """
+    if any(budget.quantity not in row for row in rows):
+        raise ValueError(
+            f"Expected a budget of a cost that is known: {', '.join(rows[0])}. "
+            f"Received: budget={budget.text!r}"
+        )
     fitting = [row for row in rows if row[budget.quantity] <= budget.limit]
     if fitting:
         return max(fitting, key=lambda row: (row["accuracy"], -row[budget.quantity]))
@@ -73,4 +84,6 @@ def amount(value, quantity):
         return f"{value:.3g} ms"
     thousands = min(3, int(math.log10(max(value, 1)) / 3))
     number, prefix = f"{value / 1e3**thousands:.4g}", ("", "k", "M", "G")[thousands]
-    return f"{number} {prefix}B" if quantity == "bytes" else f"{number}{prefix} multiply-adds"
+    if quantity == "bytes":
+        return f"{number} {prefix}B"
+    return f"{number}{prefix} {quantity.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""Measurements: in turn, so that a machine that drifts treats all cases alike, and of one call."""
+"""Times calls; takes cases in turn, so that a machine that drifts treats all alike."""
 
 import statistics
 import time
@@ -10,16 +10,16 @@ def interleaved(samples, repeats, warmup=1):
     """Takes one sample of each case, then the next of each, and so on: A B C A B C ...
 
     Args:
-        samples: dict from a case's name to a function that takes one measurement of it and returns
+        samples: Dict from a case's name to a function that takes one measurement of it and returns
             a number.
-        repeats: measurements of each case, at least 1.
-        warmup: rounds before these, whose numbers are dropped.
+        repeats: Measurements of each case, at least 1.
+        warmup: Rounds before these, whose numbers are dropped.
 
     Returns:
-        dict from name to the list of its `repeats` numbers, in the order taken.
+        Dict from name to the list of its `repeats` numbers, in the order taken.
 
     Raises:
-        ValueError: a count is out of range.
+        ValueError: A count is out of range.
 
     Example:
         >>> interleaved({"a": time_a, "b": time_b}, repeats=2)
@@ -52,9 +52,19 @@ def seconds_per_call(call, calls, wait=lambda result: None):
     return (time.perf_counter() - start) / calls
 
 
-def latency(call, warmup, repeats, wait=lambda result: None):
-    """Times single calls after some that do not count: dict of `median_ms` and `p95_ms`."""
-    seconds = [seconds_per_call(call, 1, wait) for _ in range(warmup + repeats)][warmup:]
+def measure(call, warmup=10, repeats=100, wait=lambda result: None):
+    """Times single calls after some that do not count.
+
+    Args:
+        call: Function without arguments, such as `lambda: model(images, model.largest)`.
+        warmup: Calls before the clock starts.
+        repeats: Timed calls, at least 1.
+        wait: Function of the call's result that returns when it is computed.
+
+    Returns:
+        Dict of `median_ms` and `p95_ms`, milliseconds per call.
+    """
+    seconds = interleaved({"": lambda: seconds_per_call(call, 1, wait)}, repeats, warmup)[""]
     return {
         "median_ms": 1e3 * float(np.median(seconds)),
         "p95_ms": 1e3 * float(np.percentile(seconds, 95)),

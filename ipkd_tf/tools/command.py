@@ -8,15 +8,6 @@ import sys
 from absl import app, flags, logging
 
 flags.disclaim_key_flags()  # What is defined here is listed by the --help of each program.
-FORMATS = (
-    "saved_model",
-    "keras",
-    "litert",
-    "litert_float16",
-    "litert_int8",
-    "onnx",
-    "onnx_int8",
-)
 _HELP = {"--help", "-help", "-h", "-?"}
 
 

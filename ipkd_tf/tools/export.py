@@ -5,17 +5,20 @@
   python -m ipkd_tf.tools.export --run=runs/quickstart/seed0 --submodel=all --format=saved_model
 
 Each file is loaded by its own runtime and compared with the network on test images before it
-counts. Files and manifest.json go to RUN/export/SUBMODEL.
+counts. Files and manifest.json go to RUN/export/SUBMODEL; three lines say how to run each.
 """
 
-import dataclasses
 import pathlib
 
 from absl import flags
 
+from ipkd_tf.deployment import budget as budgets
+from ipkd_tf.deployment.export import formats
 from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
+_CALIBRATION_IMAGES = 512
+_CHOICE_IMAGES = 1000  # A choice measures every sub-model: a part of the test images is enough.
 
 
 def define_flags(values=flags.FLAGS):
@@ -26,15 +29,22 @@ def define_flags(values=flags.FLAGS):
     flags.DEFINE_string(
         "budget",
         "",
-        "Instead of --submodel: the most accurate one within 20M (multiply-adds), 500kB (of the "
-        "file) or 5ms (median per call on this machine). Files are those of the first format.",
+        "Instead of --submodel: the most accurate one within 20M (multiply-adds), 500k parameters, "
+        "500kB (of the file) or 5ms (median per call on this machine). Files are those of the "
+        "first format.",
         flag_values=values,
     )
     flags.DEFINE_list(
-        "format", ["saved_model"], f"From {', '.join(command.FORMATS)}.", flag_values=values
+        "format", ["saved_model"], f"From {', '.join(formats.FORMATS)}.", flag_values=values
     )
     flags.DEFINE_string("output", "", "Directory; empty: RUN/export/SUBMODEL.", flag_values=values)
-    flags.DEFINE_integer("images", 0, "Test images to compare on; 0: all.", flag_values=values)
+    flags.DEFINE_integer(
+        "images",
+        0,
+        "Test images to compare on, drawn from all classes; 0: all.",
+        lower_bound=0,
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "difference",
         None,
@@ -48,48 +58,77 @@ def define_flags(values=flags.FLAGS):
         "Least share of images with equal decisions; default: by format.",
         flag_values=values,
     )
+    flags.DEFINE_boolean(
+        "overwrite", False, "Replace the export of another network in the directory.", values
+    )
 
 
 def main():
-    """Opens the run, chooses the sub-model and exports it."""
+    """Opens the run, chooses the sub-model, exports it and says how the files are run."""
     if bool(FLAGS.submodel) == bool(FLAGS.budget):
         raise ValueError(
             f"Expected either a submodel or a budget. Received: submodel={FLAGS.submodel!r}, "
             f"budget={FLAGS.budget!r}"
         )
-    command.start_tensorflow(FLAGS.threads if FLAGS.budget.endswith("s") else 0)
-    from ipkd_tf.deployment import export, trade_off
+    budget = budgets.Budget.parse(FLAGS.budget) if FLAGS.budget else None
+    tolerance = formats.Tolerance(FLAGS.difference, FLAGS.agreement)
+    formats.check_formats(FLAGS.format, several=FLAGS.submodel == "all")
+    timed = budget and budget.quantity == "milliseconds"
+    run = command.open_run(FLAGS, FLAGS.threads if timed else 0)
+    from ipkd_tf.deployment.export import writing
 
-    export.check_formats(FLAGS.format, several=FLAGS.submodel == "all")
-    run = command.open_run(FLAGS)
-    name = FLAGS.submodel or _within_budget(run)
-    settings = trade_off.export_settings(run, FLAGS.images) | {"tolerance": _tolerance()}
+    name = _choose(run, budget) if budget else FLAGS.submodel
     directory = FLAGS.output or pathlib.Path(FLAGS.run, "export", name)
-    if name == "all":
-        export.export_all(run.network, directory, FLAGS.format, **settings)
-    else:
-        export.export_submodel(run.network, run.index(name), directory, FLAGS.format, **settings)
+    if name != "all":
+        run.index(name)  # says which there are
+    document = writing.export_submodel(
+        run.network,
+        name,
+        directory,
+        FLAGS.format,
+        **test_data(run, FLAGS.images),
+        class_names=run.splits.dataset.class_names,
+        rows=run.rows,
+        run={"epoch": run.which, "result": run.result},
+        tolerance=tolerance,
+        overwrite=FLAGS.overwrite,
+    )
+    print(writing.describe(document, directory, FLAGS.format))
 
 
-def _within_budget(run):
+def test_data(run, count):
+    """Images of a run to compare on (0 for all) and to calibrate with, drawn from all classes."""
+    from ipkd_tf import data
+
+    train, test = run.splits.train, run.splits.test
+    test = test.subset(data.draw(test.labels, count or None))
+    return {
+        "images": test.images(),
+        "labels": test.labels,
+        "calibration_images": train.images(data.draw(train.labels, _CALIBRATION_IMAGES)),
+    }
+
+
+def _choose(run, budget):
+    """The name of the most accurate sub-model within a budget, which is printed with its cost."""
     from ipkd_tf.deployment import trade_off
 
-    # Choosing takes every sub-model: a part of the test images is enough unless said otherwise.
-    images = FLAGS.images or trade_off.Conditions.images
-    conditions = trade_off.Conditions(images, FLAGS.batch_size, FLAGS.threads)
-    row, text = trade_off.choose(run, FLAGS.budget, FLAGS.format[0], conditions)
-    print(text)
+    rows, conditions = run.rows, ""
+    if budget.quantity not in rows[0]:
+        conditions = trade_off.Conditions(FLAGS.batch_size, FLAGS.threads)
+        settings = test_data(run, FLAGS.images or _CHOICE_IMAGES)
+        rows = trade_off.measure(
+            run.network, formats=FLAGS.format[:1], conditions=conditions, rows=rows, **settings
+        )
+    row = budgets.choose(rows, budget)
+    cost = budgets.amount(row[budget.quantity], budget.quantity)
+    print(f"The most accurate sub-model within {budget.text}: {row['name']} with {cost}")
+    if budget.quantity == "milliseconds":
+        print(
+            f"  (median of the {row['format']} file; 95th percentile {row['p95_ms']:.3g} ms; "
+            f"{conditions})"
+        )
     return row["name"]
-
-
-def _tolerance():
-    from ipkd_tf.deployment import export
-
-    asked = {name: FLAGS[name].value for name in ("difference", "agreement")}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    return (
-        dataclasses.replace(export.FORMATS[FLAGS.format[0]].tolerance, **asked) if asked else None
-    )
 
 
 if __name__ == "__main__":

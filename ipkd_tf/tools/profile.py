@@ -10,7 +10,9 @@ import pathlib
 
 from absl import flags
 
-from ipkd_tf.tools import command
+from ipkd_tf.deployment.export import formats
+from ipkd_tf.output import files
+from ipkd_tf.tools import command, export
 
 FLAGS = flags.FLAGS
 
@@ -18,28 +20,40 @@ FLAGS = flags.FLAGS
 def define_flags(values=flags.FLAGS):
     command.define_run_flags(values)
     flags.DEFINE_list(
-        "format", ["litert"], f"From {', '.join(command.FORMATS)}.", flag_values=values
+        "format", ["litert"], f"From {', '.join(formats.FORMATS)}.", flag_values=values
     )
     flags.DEFINE_string("output", "", "Directory; empty: that of the run.", flag_values=values)
-    flags.DEFINE_integer("images", 1000, "Test images for accuracy; 0: all.", flag_values=values)
+    flags.DEFINE_integer(
+        "images",
+        1000,
+        "Test images for accuracy, drawn from all classes; 0: all.",
+        lower_bound=0,
+        flag_values=values,
+    )
     flags.DEFINE_integer("repeats", 100, "Timed calls, after 10 untimed.", flag_values=values)
 
 
 def main():
     """Measures, prints the table and writes trade_off.json and trade_off.png."""
+    formats.check_formats(FLAGS.format)
     run = command.open_run(FLAGS, FLAGS.threads)
     from ipkd_tf.deployment import trade_off
-    from ipkd_tf.output import files
     from ipkd_tf.training import environment
 
-    conditions = trade_off.Conditions(FLAGS.images, FLAGS.batch_size, FLAGS.threads, FLAGS.repeats)
-    rows = trade_off.measure(run, FLAGS.format, conditions)
+    conditions = trade_off.Conditions(FLAGS.batch_size, FLAGS.threads, FLAGS.repeats)
+    settings = export.test_data(run, FLAGS.images)
+    rows = trade_off.measure(
+        run.network, formats=FLAGS.format, conditions=conditions, rows=run.rows, **settings
+    )
     print(trade_off.table(rows))
-    title = f"{run.result['name']}: {trade_off.describe(run, conditions)}"
+    title = (
+        f"{run.result['name']}: accuracy on {len(settings['labels'])} test images, latency of "
+        f"{conditions}"
+    )
     print(title)
     directory = pathlib.Path(FLAGS.output or FLAGS.run)
     measured = {"conditions": title, "environment": environment.describe(), "rows": rows}
-    files.write_json(directory / "trade_off.json", measured)
+    files.write_json(directory / "trade_off.json", files.rounded(measured))
     trade_off.draw(rows, title, directory / "trade_off.png")
 
 

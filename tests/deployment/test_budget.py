@@ -3,6 +3,7 @@
 from absl.testing import parameterized
 
 from ipkd_tf.deployment.budget import Budget, amount, choose
+from ipkd_tf.models import cost
 
 ROWS = [
     {"name": "small", "accuracy": 0.80, "multiply_adds": 10_000_000},
@@ -22,6 +23,9 @@ class BudgetTest(parameterized.TestCase):
         ("5ms", "milliseconds", 5),
         (" .5 s ", "milliseconds", 500),
         ("800us", "milliseconds", 0.8),
+        ("500k parameters", "parameters", 500e3),
+        ("2Gbit_operations", "bit_operations", 2e9),
+        ("7 multiply_adds", "multiply_adds", 7),
     )
     def test_parses(self, text, quantity, limit):
         budget = Budget.parse(text)
@@ -43,11 +47,22 @@ class BudgetTest(parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, "nearest is small with 10M multiply-adds.*'9.9M'"):
             choose(ROWS, Budget.parse("9.9M"))
 
+    def test_every_cost_of_a_network_can_be_limited(self):
+        for one in cost.COSTS:
+            self.assertEqual(
+                Budget.parse(f"3M {one.name}"), Budget(one.name, 3e6, f"3M {one.name}")
+            )
+
+    def test_a_cost_that_is_not_known_is_named(self):
+        with self.assertRaisesRegex(ValueError, "name, accuracy, multiply_adds. Received: budget="):
+            choose(ROWS, Budget.parse("500kB"))
+
     @parameterized.parameters(
         (13_200_000, "multiply_adds", "13.2M multiply-adds"),
         (999, "bytes", "999 B"),
         (1_680_000, "bytes", "1.68 MB"),
         (0.0421, "milliseconds", "0.0421 ms"),
+        (2_500_000_000, "bit_operations", "2.5G bit-operations"),
     )
     def test_amounts_read_well(self, value, quantity, text):
         self.assertEqual(amount(value, quantity), text)

@@ -41,5 +41,5 @@ class TimingTest(tf.test.TestCase):
     def test_latency_is_of_the_calls_after_the_warm_up(self):
         clock = iter([0.0, 9.0, 10.0, 10.1, 11.0, 11.2, 12.0, 12.6])
         with mock.patch.object(latency.time, "perf_counter", lambda: next(clock)):
-            figures = latency.latency(lambda: None, warmup=1, repeats=3)
+            figures = latency.measure(lambda: None, warmup=1, repeats=3)
         self.assertAllClose([figures["median_ms"], figures["p95_ms"]], [200.0, 560.0])

@@ -1,16 +1,12 @@
-"""Choices by measured costs, and the table."""
-
-import pathlib
-import types
-from unittest import mock
+"""Files measured, and the table of them."""
 
 import numpy as np
 from absl.testing import parameterized
 
-from ipkd_tf import data
-from ipkd_tf.deployment import trade_off
-from ipkd_tf.training import finished_run
-from tests.training.test_finished_run import write_run
+from ipkd_tf.deployment import budget, trade_off
+from ipkd_tf.models import cost
+from tests.deployment.export import networks
+from tests.models.two_exits import TwoExits
 
 ROW = {
     "name": "early",
@@ -28,54 +24,6 @@ LATE = {**ROW, "name": "late", "accuracy": 0.95, "bytes": 50_000, "milliseconds"
 
 
 class TradeOffTest(parameterized.TestCase):
-    @parameterized.parameters(("20kB", "early"), ("50kB", "late"), ("2ms", "early"), ("1s", "late"))
-    def test_bytes_and_time_are_those_of_the_measured_files(self, budget, name):
-        with mock.patch.object(trade_off, "measure", return_value=[ROW, LATE]) as measure:
-            conditions = trade_off.Conditions()
-            row, text = trade_off.choose("the run", budget, "onnx", conditions)
-        self.assertEqual(row["name"], name)
-        self.assertStartsWith(text, f"The most accurate sub-model within {budget}: {name} with ")
-        measure.assert_called_once_with("the run", ["onnx"], conditions)
-
-    def test_time_comes_with_its_conditions(self):
-        with mock.patch.object(trade_off, "measure", return_value=[ROW, LATE]):
-            conditions = trade_off.Conditions(batch_size=8, threads=2, repeats=50)
-            _, text = trade_off.choose("the run", "2ms", "onnx", conditions)
-        self.assertEndsWith(
-            text,
-            "early with 1.5 ms (median of 50 warm calls of the onnx file; 95th percentile 2.25 ms; "
-            "batch 8, threads: 2)",
-        )
-
-    def test_multiply_adds_need_no_measuring(self):
-        directory = pathlib.Path(self.create_tempdir().full_path)
-        write_run(directory)
-        run = finished_run.open_run(directory)
-        with mock.patch.object(trade_off, "measure") as measure:
-            row, text = trade_off.choose(run, "4k", "onnx", trade_off.Conditions())
-        self.assertEqual(row["name"], "early")
-        self.assertEndsWith(text, "within 4k: early with 3k multiply-adds")
-        measure.assert_not_called()
-
-    def test_a_number_of_images_is_drawn_from_all_classes(self):
-        # Sorted by class, as folders of images are read; each pixel is its image's class.
-        def by_class(count, offset):
-            labels = np.repeat(np.arange(10, dtype=np.int32), count)
-            pixels = (labels + offset).astype(np.uint8)[:, None, None, None]
-            return data.Examples(np.broadcast_to(pixels, (len(labels), 2, 2, 3)), labels)
-
-        train, test = by_class(100, 0), by_class(4, 100)
-        dataset = types.SimpleNamespace(class_names=tuple("abcdefghij"))
-        splits = types.SimpleNamespace(train=train, test=test, dataset=dataset)
-        run = types.SimpleNamespace(splits=splits, rows=[ROW], which="best", result={})
-        settings = trade_off.export_settings(run, images=16)
-        self.assertEqual(settings["images"].shape, (16, 2, 2, 3))
-        self.assertEqual(set(settings["labels"]), set(range(10)))
-        np.testing.assert_array_equal(settings["images"][:, 0, 0, 0], settings["labels"] + 100)
-        calibration = settings["calibration_images"][:, 0, 0, 0]
-        self.assertLen(calibration, trade_off.CALIBRATION_IMAGES)
-        self.assertEqual(set(calibration), set(range(10)))
-
     def test_the_table_is_markdown_with_aligned_columns(self):
         head, rule, first, _ = trade_off.table([ROW, LATE]).splitlines()
         self.assertEqual({len(head), len(rule), len(first)}, {len(head)})
@@ -83,7 +31,25 @@ class TradeOffTest(parameterized.TestCase):
         expected = ["early", "onnx", "91.25", "3,000", "338", "12,345", "1.500", "2.250", "1.2e-06"]
         self.assertEqual(cells, expected)
 
-    @parameterized.parameters({"images": -1}, {"batch_size": 0}, {"threads": -1}, {"repeats": 0})
+    def test_every_submodel_is_measured_in_every_format(self):
+        network, images = TwoExits(num_classes=3, image_size=12), networks.images(8, side=12)
+        labels = np.asarray(network(images)[0]).argmax(-1)
+        conditions = trade_off.Conditions(batch_size=2, repeats=2)
+        rows = trade_off.measure(network, images, labels, ["keras", "litert"], conditions)
+        self.assertEqual(
+            [(row["name"], row["format"]) for row in rows],
+            [(name, format) for name in ("early", "late") for format in ("keras", "litert")],
+        )
+        for row in rows:
+            index = ("early", "late").index(row["name"])
+            self.assertEqual(row["parameters"], cost.parameters(network.submodel(index)))
+            self.assertBetween(row["milliseconds"], 0.0, row["p95_ms"])
+        self.assertEqual([row["accuracy"] for row in rows[:2]], [1.0, 1.0])
+        # The early file is smaller and right.
+        small = f"{rows[2]['bytes']}B"
+        self.assertEqual(budget.choose(rows, budget.Budget.parse(small))["name"], "early")
+
+    @parameterized.parameters({"batch_size": 0}, {"threads": -1}, {"repeats": 0})
     def test_conditions_that_make_no_sense(self, **setting):
         with self.assertRaisesRegex(ValueError, f"Received: {next(iter(setting))}="):
             trade_off.Conditions(**setting)

@@ -9,7 +9,6 @@ import sys
 
 from absl.testing import parameterized
 
-from ipkd_tf.deployment import export
 from ipkd_tf.tools import command
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,9 +41,6 @@ class HelpTest(parameterized.TestCase):
         if program in ("adapt", "evaluate", "export", "profile"):
             self.assertIn("--run: ", done.stdout)
             self.assertIn("--epoch: <best|last>", done.stdout)
-
-    def test_formats_are_those_of_export(self):
-        self.assertEqual(command.FORMATS, tuple(export.FORMATS))
 
 
 class RunTest(parameterized.TestCase):

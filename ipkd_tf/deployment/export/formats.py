@@ -1,10 +1,9 @@
-"""The formats a sub-model is exported to, by name; and exported files opened by their names."""
+"""The formats a sub-model is exported to, by name."""
 
 import dataclasses
-import pathlib
-from collections.abc import Callable
+import importlib
 
-from ipkd_tf.deployment.export import keras_file, litert, onnx_file, optional, saved_model, serving
+from ipkd_tf.deployment.export import optional
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,63 +11,90 @@ class Tolerance:
     """How far a file may be from the network it was written from.
 
     Attributes:
-        difference: Largest difference of a logit, as a share of the largest absolute logit.
-        agreement: Least share of the images on which both decide for the same class.
+        difference: Largest difference of a logit, as a share of the largest absolute logit, or
+            absolute where all logits are below 1; None for the format's own.
+        agreement: Least share of the images on which both decide for the same class; None for the
+            format's own.
     """
 
-    difference: float
-    agreement: float
+    difference: float | None = None
+    agreement: float | None = None
 
     def __post_init__(self):
-        if not (0 <= self.difference and 0 <= self.agreement <= 1):
+        difference, agreement = self.difference or 0.0, self.agreement or 0.0
+        if not (0 <= difference and 0 <= agreement <= 1):
             raise ValueError(
                 f"Expected a difference of at least 0 and an agreement from 0 to 1. "
                 f"Received: tolerance={self}"
             )
 
-
-EXACT = Tolerance(difference=1e-4, agreement=0.999)
-HALF = Tolerance(difference=0.02, agreement=0.98)
-# Beyond the calibrated range int8 saturates: single logits may be far off, decisions may not.
-QUANTIZED = Tolerance(difference=1.0, agreement=0.9)
+    def of(self, format):
+        """What holds for a format: its own tolerance where nothing else was asked for."""
+        asked = {k: value for k, value in dataclasses.asdict(self).items() if value is not None}
+        return dataclasses.replace(FORMATS[format].tolerance, **asked)
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """One format: the name of its file, how it is written, and how exact it has to be."""
+    """One format: its file, who writes it, how exact it has to be, and how it is run."""
 
     file: str
-    write: Callable
-    tolerance: Tolerance = EXACT
+    writer: str
+    usage: str
+    tolerance: Tolerance = Tolerance(difference=1e-4, agreement=0.999)
     holds_several: bool = False
     calibrated: bool = False
     needs: str = ""
 
+    def write(self, models, path, calibration_images):
+        """Writes serving models, smallest first.
+
+        Raises:
+            ValueError: They cannot be converted.
+        """
+        module, _, function = self.writer.partition(":")
+        module = importlib.import_module(f"ipkd_tf.deployment.export.{module}")
+        try:
+            getattr(module, function)(models, path, calibration_images)
+        # Converters raise what their parts happen to raise.
+        except Exception as error:
+            raise ValueError(
+                f"The sub-model cannot be converted ({first_line(error)}); choose another format. "
+                f"Received: file={self.file!r}"
+            ) from error
+
+
+# Rounding to 11 bits at every layer.
+_HALF = Tolerance(difference=0.02, agreement=0.98)
+# Beyond the calibrated range int8 saturates: single logits may be far off, decisions may not.
+_QUANTIZED = Tolerance(difference=1.0, agreement=0.9)
+_SAVED_MODEL = """import tensorflow as tf
+model = tf.saved_model.load("{path}")
+outputs = model.signatures["{signature}"](image=tf.constant(images))"""
+_KERAS = """import keras
+model = keras.models.load_model("{path}")
+outputs = model(images)"""
+_LITERT = """from ai_edge_litert.interpreter import Interpreter
+model = Interpreter("{path}")
+outputs = model.get_signature_runner("{signature}")(image=images)"""
+_ONNX = """import onnxruntime
+model = onnxruntime.InferenceSession("{path}")
+outputs = dict(zip([o.name for o in model.get_outputs()], model.run(None, {{"image": images}})))"""
+_LITERT_FORMAT = {"usage": _LITERT, "holds_several": True, "needs": "litert"}
+_INT8 = {"tolerance": _QUANTIZED, "calibrated": True}
 
 FORMATS = {
-    "saved_model": Format("saved_model", saved_model.write, holds_several=True),
-    "keras": Format("model.keras", keras_file.write),
-    "litert": Format("model.tflite", litert.write, holds_several=True, needs="litert"),
+    "saved_model": Format("saved_model", "saved_model:write", _SAVED_MODEL, holds_several=True),
+    "keras": Format("model.keras", "saved_model:write_keras", _KERAS),
+    "litert": Format("model.tflite", "litert:write", **_LITERT_FORMAT),
     "litert_float16": Format(
-        "model_float16.tflite", litert.write_float16, HALF, holds_several=True, needs="litert"
+        "model_float16.tflite", "litert:write_float16", tolerance=_HALF, **_LITERT_FORMAT
     ),
-    "litert_int8": Format(
-        "model_int8.tflite",
-        litert.write_int8,
-        QUANTIZED,
-        holds_several=True,
-        calibrated=True,
-        needs="litert",
-    ),
-    "onnx": Format("model.onnx", onnx_file.write, needs="onnx"),
+    "litert_int8": Format("model_int8.tflite", "litert:write_int8", **_LITERT_FORMAT, **_INT8),
+    "onnx": Format("model.onnx", "onnx_file:write", _ONNX, needs="onnx"),
     "onnx_int8": Format(
-        "model_int8.onnx", onnx_file.write_int8, QUANTIZED, calibrated=True, needs="onnx_int8"
+        "model_int8.onnx", "onnx_file:write_int8", _ONNX, needs="onnx_int8", **_INT8
     ),
-}
-_PREDICTORS = {
-    ".keras": keras_file.Predictor,
-    ".tflite": litert.Predictor,
-    ".onnx": onnx_file.Predictor,
 }
 
 
@@ -94,48 +120,6 @@ def check_formats(names, several=False):
             optional.require(FORMATS[name].needs)
 
 
-def open_model(path, threads=None):
-    """Opens an exported file with the runtime of its format.
-
-    Args:
-        path: A .keras, .tflite or .onnx file, or the directory of a SavedModel.
-        threads: Threads of LiteRT and ONNX Runtime; None for their own choice.
-            TensorFlow's are set for the whole process.
-
-    Returns:
-        A callable `(uint8 images [batch, height, width, 3], signature) -> dict` of numpy arrays
-        `logits`, `probabilities`, `class_id`, with `signatures` (names) and `image_shape`.
-
-    Raises:
-        ValueError: The file is missing, damaged, or no exported model.
-
-    Example:
-        >>> model = open_model("export/exit_3/model.tflite")
-        >>> model(images, model.signatures[-1])["class_id"]
-    """
-    path = pathlib.Path(path)
-    predictor = saved_model.Predictor if path.is_dir() else _PREDICTORS.get(path.suffix)
-    if not path.exists() or predictor is None:
-        raise ValueError(
-            f"Expected a .keras, .tflite or .onnx file, or the directory of a SavedModel, that "
-            f"exists. Received: path={str(path)!r}"
-        )
-    if path.suffix == ".tflite":
-        optional.require("litert")
-    if path.suffix == ".onnx":
-        optional.require("onnxruntime")
-    try:
-        model = predictor(path, threads)
-        if set(model.outputs) != set(serving.OUTPUTS):
-            raise ValueError(f"its outputs are {', '.join(model.outputs)}")
-        return model
-    # The runtimes report damage with whatever their parsers happen to raise.
-    except Exception as error:
-        raise ValueError(
-            f"The file is damaged or was not exported by ipkd_tf ({_first_line(error)}). "
-            f"Received: path={str(path)!r}"
-        ) from error
-
-
-def _first_line(error):
+def first_line(error):
+    """The first line of an error's text, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -11,29 +11,30 @@ from ipkd_tf.version import __version__
 
 NAME = "manifest.json"
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "tf2onnx", "onnx", "onnxruntime")
+_CONTENT = {1: "grey in 0..255", 3: "RGB in 0..255"}
 
 
-def begin(network, name, models, rows, class_names, run):
+def begin(network, name, rows, class_names=None, run=None):
     """The part of a manifest that holds for all formats of one export.
 
     Args:
         network: The flexible network.
         name: Of the sub-model, or "all".
-        models: The serving models, smallest first.
-        rows: A dict for each model: name, parameters, multiply_adds and what else is known.
+        rows: A dict for each sub-model: name, parameters, multiply_adds and what else is known.
         class_names: Names in the order of `class_id`, or None.
         run: JSON value that says where the network comes from, or None.
     """
-    classes = models[0].output["logits"].shape[-1]
-    return {
+    shape, classes = list(network.inputs[0].shape[1:]), network.outputs[0].shape[-1]
+    content = _CONTENT.get(shape[-1], f"{shape[-1]} channels in 0..255")
+    document = {
         "submodel": name,
         "submodels": rows,
         "network": {"class": type(network).__name__, "weights_sha256": _weights_digest(network)},
         "input": {
             "name": "image",
             "dtype": "uint8",
-            "shape": [None, *models[0].inputs[0].shape[1:]],
-            "content": "RGB in 0..255, normalised by the model itself",
+            "shape": [None, *shape],
+            "content": f"{content}, normalised by the model itself",
         },
         "outputs": {
             "logits": {"dtype": "float32", "shape": [None, classes]},
@@ -44,6 +45,7 @@ def begin(network, name, models, rows, class_names, run):
         "run": run,
         "formats": {},
     }
+    return files.rounded(document)
 
 
 def read(directory):
@@ -62,45 +64,77 @@ def read(directory):
         ) from error
 
 
-def merge(manifest, directory):
+def merge(document, earlier, directory, overwrite=False):
     """Takes over the formats that the directory holds already, of the same network.
+
+    Args:
+        document: What `begin` returns.
+        earlier: What `read` returned for the directory.
+        directory: Of the export.
+        overwrite: Whether the export of another network or sub-model may be replaced.
+
+    Returns:
+        The manifest, and the paths of what an export of another network left there.
 
     Raises:
         ValueError: The directory holds the export of another network or sub-model.
     """
-    earlier = read(directory)
     if earlier is None:
-        return manifest
-    if any(earlier.get(key) != manifest[key] for key in ("submodel", "network")):
+        return document, []
+    if all(earlier.get(key) == document[key] for key in ("submodel", "network")):
+        return {**document, "formats": earlier["formats"]}, []
+    if not overwrite:
         raise ValueError(
             f"The directory holds {earlier.get('submodel')} of another network, or of this one "
-            f"before it was trained further; choose another directory, or remove it. "
-            f"Received: directory={str(directory)!r}"
+            f"before it was trained further; choose another directory, or overwrite it "
+            f"(overwrite=True, --overwrite). Received: directory={str(directory)!r}"
         )
-    return {**manifest, "formats": earlier["formats"]}
+    paths = [pathlib.Path(directory, entry["path"]) for entry in earlier["formats"].values()]
+    return document, paths
 
 
-def describe(path, tolerance, checks):
-    """The manifest's entry of one written file or directory."""
+def check_own(path, document):
+    """Raises ValueError if at `path` stands anything that no export wrote.
+
+    Args:
+        path: The file or directory that is to be replaced.
+        document: The manifest of the export that may stand there, whose `formats` list their
+            `files` relative to the directory of `path`; None if there is none.
+    """
+    path = pathlib.Path(path)
+    entries = document["formats"].values() if document else ()
+    own = {name for entry in entries for name in entry["files"]} | {f"{path.name}/{NAME}"}
+    there = [path] if path.is_file() else [one for one in path.rglob("*") if not one.is_dir()]
+    foreign = {one.relative_to(path.parent).as_posix() for one in there} - own
+    if foreign:
+        raise ValueError(
+            f"Expected a place that is free, or that an export wrote; found "
+            f"{', '.join(sorted(foreign)[:3])}. Choose another directory, or move them away. "
+            f"Received: path={str(path)!r}"
+        )
+
+
+def describe(path, **facts):
+    """The manifest's entry of one written file or directory, facts of its own added."""
     content = files.sizes_and_digests(path)
     return {
         "path": path.name,
         "bytes": sum(file["bytes"] for file in content.values()),
         "files": content,
-        "checks": checks,
-        "tolerance": {"difference": tolerance.difference, "agreement": tolerance.agreement},
+        **files.rounded(facts),
         "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"ipkd_tf": __version__, **_versions()},
+        "versions": versions(),
     }
 
 
-def write(manifest, directory):
+def write(document, directory):
     """Writes manifest.json."""
-    files.write_json(pathlib.Path(directory, NAME), manifest)
+    files.write_json(pathlib.Path(directory, NAME), document)
 
 
-def _versions():
-    found = {}
+def versions():
+    """Version of this package, and of those that write files, where installed."""
+    found = {"ipkd_tf": __version__}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

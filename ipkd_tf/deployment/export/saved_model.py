@@ -1,30 +1,49 @@
-"""TensorFlow SavedModels: a directory with one named signature for each sub-model."""
+"""TensorFlow SavedModels, with one named signature for each sub-model, and .keras files of one."""
 
 import tensorflow as tf
 
 from ipkd_tf.deployment.export import serving
-
-DEFAULT_SIGNATURE = "serving_default"
+from ipkd_tf.deployment.export.readers import DEFAULT_SIGNATURE
 
 
 def write(models, path, calibration_images=None):
-    """Writes serving models, smallest first; `serving_default` is the largest."""
-    endpoints = serving.Endpoints(models)
+    """Writes models of named inputs, smallest first; `serving_default` is the largest."""
+    endpoints = Endpoints(models)
     signatures = {DEFAULT_SIGNATURE: endpoints.functions[models[-1].name], **endpoints.functions}
     tf.saved_model.save(endpoints, str(path), signatures=signatures)
 
 
-class Predictor:
-    """Runs a SavedModel with TensorFlow, whose threads are the whole process's."""
+def write_keras(models, path, calibration_images=None):
+    """Writes the one serving model given, of plain Keras layers."""
+    (model,) = models
+    model.save(path)
 
-    def __init__(self, path, threads=None):
-        self._model = tf.saved_model.load(str(path))
-        named = [name for name in self._model.signatures if name != DEFAULT_SIGNATURE]
-        self.signatures = tuple(named or self._model.signatures)
-        function = self._model.signatures[self.signatures[0]]
-        self.image_shape = tuple(function.structured_input_signature[1]["image"].shape[1:])
-        self.outputs = tuple(function.structured_outputs)
 
-    def __call__(self, images, signature):
-        outputs = self._model.signatures[signature](image=tf.constant(images))
-        return {name: output.numpy() for name, output in outputs.items()}
+class Endpoints(tf.Module):
+    """One function for each model, over shared weights.
+
+    Args:
+        models: Functional models of named inputs, smallest first.
+
+    Attributes:
+        functions: Concrete functions of the inputs by model name, smallest first.
+    """
+
+    def __init__(self, models):
+        super().__init__()
+        weights = serving.SharedWeights(models)
+        self.weights = weights.variables
+        self.functions = {model.name: _function(model, weights) for model in models}
+
+
+def _function(model, weights):
+    specs = {t.name: tf.TensorSpec(t.shape, t.dtype, t.name) for t in model.inputs}
+
+    def infer(**tensors):
+        trainable = [weights.read(weight) for weight in model.trainable_variables]
+        others = [weights.read(weight) for weight in model.non_trainable_variables]
+        inputs = [tensors[name] for name in specs]
+        inputs = inputs if len(inputs) > 1 else inputs[0]
+        return model.stateless_call(trainable, others, inputs, training=False)[0]
+
+    return tf.function(infer).get_concrete_function(**specs)

@@ -6,20 +6,17 @@ import tensorflow as tf
 
 from ipkd_tf.models import folding
 
-OUTPUTS = ("logits", "probabilities", "class_id")
-
 
 def serving_model(submodel, fold=True):
     """Returns a sub-model with the inputs and outputs of an exported file.
 
     Args:
-        submodel: `keras.Model` from images `[batch, height, width, 3]` in 0..255 to logits.
+        submodel: `keras.Model` from images `[batch, height, width, channels]` in 0..255 to logits.
         fold: Whether batch normalisation is folded into the convolutions.
 
     Returns:
-        A `keras.Model` of the same name from uint8 `image` `[batch, height, width, 3]` to a dict
-        of `logits` and `probabilities`, float32 `[batch, classes]`, and `class_id`, int32
-        `[batch]`.
+        A `keras.Model` of the same name from uint8 `image` to a dict of `logits` and
+        `probabilities`, float32 `[batch, classes]`, and `class_id`, int32 `[batch]`.
     """
     submodel_logits = folding.fold_batch_normalization(submodel) if fold else submodel
     image = keras.Input(submodel.inputs[0].shape[1:], dtype="uint8", name="image")
@@ -27,7 +24,7 @@ def serving_model(submodel, fold=True):
     outputs = {
         "logits": logits,
         "probabilities": keras.layers.Softmax(name="probabilities")(logits),
-        # As argmax; but keras.ops.argmax minds the sign of zero with operations ONNX lacks.
+        # As argmax; but keras.ops.argmax handles -0.0 with operations that ONNX lacks.
         "class_id": keras.ops.top_k(logits, 1)[1][:, 0],
     }
     return keras.Model(image, outputs, name=submodel.name)
@@ -82,31 +79,3 @@ class SharedWeights:
         self.variables.append(tf.Variable(value, trainable=False, name=name))
         self._stored[path].append(self.variables[-1])
         return self.variables[-1], None
-
-
-class Endpoints(tf.Module):
-    """One function for each model, over shared weights; what a SavedModel is written from.
-
-    Args:
-        models: Serving models, smallest first.
-
-    Attributes:
-        functions: Concrete functions of `image` by model name, smallest first.
-    """
-
-    def __init__(self, models):
-        super().__init__()
-        weights = SharedWeights(models)
-        self.weights = weights.variables
-        self.functions = {model.name: _function(model, weights) for model in models}
-
-
-def _function(model, weights):
-    def infer(image):
-        trainable = [weights.read(weight) for weight in model.trainable_variables]
-        others = [weights.read(weight) for weight in model.non_trainable_variables]
-        outputs, _ = model.stateless_call(trainable, others, image, training=False)
-        return outputs
-
-    image = tf.TensorSpec(model.inputs[0].shape, tf.uint8, name="image")
-    return tf.function(infer).get_concrete_function(image)

@@ -1,8 +1,51 @@
 """A written file compared with the network it came from, on images."""
 
+import dataclasses
+
+import keras
 import numpy as np
 
-_BATCH = 64
+_BATCH = 64  # keeps activations small
+_NOISE = 64  # images, where there are no others
+_PROBABILITY = 0.05  # int8 rounds probabilities to 1/256, their exponentials coarser
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What a network computes for images at some of its sub-models.
+
+    Attributes:
+        images: uint8 `[images, height, width, channels]`.
+        labels: Integers `[images]`, or None.
+        logits: float32 `[images, classes]` by the sub-model's name.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    logits: dict
+
+    @classmethod
+    def of(cls, network, names, images=None, labels=None):
+        """Runs a network with an output for each name; images None for noise."""
+        if images is None:
+            shape = (_NOISE, *network.inputs[0].shape[1:])
+            images, labels = np.random.default_rng(0).integers(0, 256, shape, np.uint8), None
+        elif not len(images):
+            raise ValueError("Expected at least one image to compare on. Received: images=[]")
+        logits = keras.tree.flatten(network.predict(images, batch_size=_BATCH, verbose=0))
+        return cls(images, labels, dict(zip(names, logits, strict=True)))
+
+    def verify(self, opened, format, tolerance):
+        """The scores of an opened file for each sub-model; ValueError outside the tolerance."""
+        checks = []
+        for name, logits in self.logits.items():
+            # A format that holds a single sub-model need not know its name.
+            signature = name if len(self.logits) > 1 else opened.signatures[0]
+            outputs = predict(opened, self.images, signature)
+            scores = compare(outputs, logits, self.labels)
+            check(scores, tolerance, f"{format} of {name}")
+            checks.append({"submodel": name, **scores})
+        return checks
 
 
 def predict(model, images, signature):
@@ -23,14 +66,18 @@ def compare(outputs, logits, labels=None):
 
     Returns:
         Dict of `images` (their number), `largest_difference` (of a logit), `largest_logit`
-        (absolute), `equal_decisions` (share) and, with labels, `accuracy` of the file and
+        (absolute), `probability_difference` (largest, of the file's probabilities from the softmax
+        of its own logits), `equal_decisions` (share) and, with labels, `accuracy` of the file and
         `network_accuracy`.
     """
     decisions = logits.argmax(axis=-1)
+    shifted = np.exp(outputs["logits"] - outputs["logits"].max(axis=-1, keepdims=True))
+    expected = shifted / shifted.sum(axis=-1, keepdims=True)
     scores = {
         "images": len(logits),
         "largest_difference": float(np.abs(outputs["logits"] - logits).max()),
         "largest_logit": float(np.abs(logits).max()),
+        "probability_difference": float(np.abs(outputs["probabilities"] - expected).max()),
         "equal_decisions": float(np.mean(outputs["class_id"] == decisions)),
     }
     if labels is not None:
@@ -43,11 +90,29 @@ def check(scores, tolerance, what):
     """Raises ValueError if the scores of `compare` are outside the tolerance."""
     limit = tolerance.difference * max(1.0, scores["largest_logit"])
     difference, agreement = scores["largest_difference"], scores["equal_decisions"]
+    of_probability = scores["probability_difference"]
     # Written so that a NaN fails.
-    if not (difference <= limit and agreement >= tolerance.agreement):
+    if not (
+        difference <= limit
+        and agreement >= tolerance.agreement
+        and of_probability <= max(1e-5, min(tolerance.difference, _PROBABILITY))
+    ):
         raise ValueError(
             f"{what} does not compute what the network computes: the largest difference of a "
-            f"logit is {difference:.3g} (allowed: {limit:.3g}), equal decisions on "
-            f"{agreement:.2%} of {scores['images']} images (needed: {tolerance.agreement:.2%}); "
-            f"nothing was written. Received: tolerance={tolerance}"
+            f"logit is {difference:.3g} (allowed: {limit:.3g}), of a probability "
+            f"{of_probability:.3g}, equal decisions on {agreement:.2%} of {scores['images']} "
+            f"images (needed: {tolerance.agreement:.2%}); nothing was written. "
+            f"Received: tolerance={tolerance}"
         )
+
+
+def line(check):
+    """One `check` of a manifest as a line of text."""
+    text = (
+        f"  {check['submodel']}: largest difference {check['largest_difference']:.2g} of logits "
+        f"up to {check['largest_logit']:.3g}, equal decisions {check['equal_decisions']:.2%} of "
+        f"{check['images']} images"
+    )
+    if "accuracy" in check:
+        text += f", accuracy {check['accuracy']:.2%} (network: {check['network_accuracy']:.2%})"
+    return text

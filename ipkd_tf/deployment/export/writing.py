@@ -7,67 +7,18 @@ import keras
 import numpy as np
 
 from ipkd_tf.deployment.export import manifest, serving, verification
-from ipkd_tf.deployment.export.formats import FORMATS, check_formats, open_model
+from ipkd_tf.deployment.export.formats import FORMATS, Tolerance, check_formats
+from ipkd_tf.deployment.export.readers import open_model
 from ipkd_tf.models import cost, flexible
 from ipkd_tf.output import files
 
 
-def export_submodel(network, index, directory, formats=("saved_model",), **settings):
-    """Writes one sub-model to files of one or more formats, and manifest.json beside them.
-
-    Args:
-        network: A flexible network, or any functional model with one logits output per sub-model.
-        index: 0 for the smallest; negative indices count from the largest.
-        directory: Where the files go; made if missing. Formats of the same sub-model may be added
-            later.
-        formats: Names from `FORMATS`: saved_model, keras, litert, litert_float16, litert_int8,
-            onnx, onnx_int8.
-        images: uint8 `[images, height, width, 3]` on which each file is compared with the network;
-            None for 64 images of noise.
-        labels: Integers `[images]` for the accuracy before and after, or None.
-        calibration_images: Training images of all classes, uint8, for int8's ranges; hundreds.
-        class_names: Recorded in the manifest, in the order of `class_id`.
-        rows: Facts of each sub-model to record, such as `evaluation.evaluate`'s rows of the
-            network; None for parameters and multiply-adds.
-        run: JSON value recorded in the manifest, such as a run's result.
-        tolerance: `Tolerance` for all formats; None for each format's own.
-
-    Returns:
-        The manifest, as a dict.
-
-    Raises:
-        ValueError: An unknown format, missing packages or calibration images, a directory that
-            holds another export, or a file outside its tolerance, which is not kept.
-        IndexError: There is no such sub-model.
-
-    Example:
-        >>> export_submodel(network, 0, "exit_1", ["litert", "onnx"], images=test_images)
-    """
-    index = flexible.find(network, index)
-    name = flexible.names(network)[index]
-    return _export(network, [index], name, directory, formats, **settings)
-
-
-def export_all(network, directory, formats=("saved_model",), **settings):
-    """Writes all sub-models to one file of each format: a named signature for each.
-
-    A SavedModel stores shared weights once. LiteRT stores equal weights once, but a slice of a
-    kernel as a kernel of its own: exits share, widths do not. Arguments as
-    `export_submodel`; formats saved_model, litert, litert_float16, litert_int8.
-
-    Example:
-        >>> export_all(network, "all", ["saved_model"])
-    """
-    indices = range(len(flexible.names(network)))
-    return _export(network, indices, "all", directory, formats, **settings)
-
-
-def _export(
+def export_submodel(
     network,
-    indices,
-    name,
+    submodel,
     directory,
-    formats,
+    formats=("saved_model",),
+    *,
     images=None,
     labels=None,
     calibration_images=None,
@@ -75,86 +26,122 @@ def _export(
     rows=None,
     run=None,
     tolerance=None,
+    overwrite=False,
 ):
-    check_formats(formats, several=name == "all")
+    """Writes one sub-model, or all, to files of one or more formats, and manifest.json beside them.
+
+    All in one file get a named signature each. A SavedModel stores shared weights once; LiteRT
+    stores equal weights once, but a slice of a kernel as a kernel of its own: exits share, widths
+    do not.
+
+    Args:
+        network: A flexible network, or any functional model with one logits output per sub-model.
+        submodel: Its name, `Submodel`, or index; 0 for the smallest, -1 for the largest. Or "all",
+            in the formats saved_model, litert, litert_float16 and litert_int8.
+        directory: Where the files go; made if missing. Formats of the same sub-model may be added
+            later. What no export wrote is left alone.
+        formats: Names from `FORMATS`: saved_model, keras, litert, litert_float16, litert_int8,
+            onnx, onnx_int8.
+        images: uint8 `[images, height, width, channels]` on which each file is compared with the
+            network; None for the calibration images, or for noise if there are none.
+        labels: Integers `[images]` for the accuracy before and after, or None.
+        calibration_images: Training images of all classes, uint8, for int8's ranges; hundreds.
+        class_names: Recorded in the manifest, in the order of `class_id`.
+        rows: Facts of each named sub-model to record, such as `evaluation.evaluate`'s rows of the
+            network; None for its costs.
+        run: JSON value recorded in the manifest, such as a run's result.
+        tolerance: `Tolerance`; None for each format's own.
+        overwrite: Whether the export of another network in the directory may be replaced.
+
+    Returns:
+        The manifest, as a dict.
+
+    Raises:
+        ValueError: An unknown sub-model or format, missing packages or calibration images, a
+            directory that holds another export or files of other origin, or a file that cannot be
+            written or is outside its tolerance; that file is not kept.
+
+    Example:
+        >>> export_submodel(network, "exit_1", "exit_1", ["litert", "onnx"], images=test_images)
+    """
+    check_formats(formats, several=submodel == "all")
     _check_calibration(formats, calibration_images)
-    models = serving.serving_models([flexible.cut(network, index) for index in indices])
-    rows = [rows[index] if rows else _row(network, index) for index in indices]
+    chosen = list(flexible.names(network)) if submodel == "all" else [submodel]
+    if images is None:  # Better than noise, on which a trained network says one class.
+        images, labels = calibration_images, None
+    plain = [flexible.cut(network, which) for which in chosen]
+    models = serving.serving_models(plain)
+    names = [model.name for model in models]
+    rows = [_row(network, *item, rows) for item in zip(names, chosen, strict=True)]
     directory = pathlib.Path(directory)
-    document = manifest.merge(
-        manifest.begin(network, name, models, rows, class_names, run), directory
-    )
     directory.mkdir(parents=True, exist_ok=True)
-    reference = _Reference.of(network, indices, images, labels)
-    for format in formats:
-        limits = tolerance or FORMATS[format].tolerance
-        path = directory / FORMATS[format].file
-        with files.replacing(path) as aside:
-            FORMATS[format].write(models, aside, calibration_images)
-            checks = reference.verify(open_model(aside), format, models, limits)
-        document["formats"][format] = manifest.describe(path, limits, checks)
-        manifest.write(document, directory)
-        print(_lines(path, document["formats"][format]), flush=True)
+    name = "all" if submodel == "all" else names[0]
+    document = manifest.begin(network, name, rows, class_names, run)
+    with files.locked(directory):
+        files.remove_leftovers(directory)
+        earlier = manifest.read(directory)
+        document, outdated = manifest.merge(document, earlier, directory, overwrite)
+        for format in formats:
+            manifest.check_own(directory / FORMATS[format].file, earlier)
+        reference = verification.Reference.of(_whole(network, names, plain), names, images, labels)
+        for format in formats:
+            path = directory / FORMATS[format].file
+            limits = (tolerance or Tolerance()).of(format)
+            with files.replacing(path) as aside:
+                FORMATS[format].write(models, aside, calibration_images)
+                checks = reference.verify(open_model(aside), format, limits)
+            for other in outdated:
+                if other != path:
+                    files.remove(other)
+            outdated = []
+            limits = dataclasses.asdict(limits)
+            document["formats"][format] = manifest.describe(path, checks=checks, tolerance=limits)
+            manifest.write(document, directory)
     return document
 
 
-def _check_calibration(formats, calibration_images):
+def describe(document, directory, formats):
+    """Text about the files of a manifest: their bytes, how they compare, three lines to run them.
+
+    Args:
+        document: What `export_submodel` returned.
+        directory: Where it wrote.
+        formats: Those to describe.
+    """
+    lines, largest = [], document["submodels"][-1]["name"]
     for format in formats:
-        if FORMATS[format].calibrated and calibration_images is None:
-            raise ValueError(
-                f"Training images are needed for the ranges of int8 activations; give "
-                f"calibration_images. Received: format={format!r}, calibration_images=None"
-            )
-
-
-def _row(network, index):
-    return {
-        "name": flexible.names(network)[index],
-        **cost.of_submodel(network, index),
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reference:
-    """Images, their labels or None, and what the network computes for them at each sub-model."""
-
-    images: np.ndarray
-    labels: np.ndarray | None
-    logits: list
-
-    @classmethod
-    def of(cls, network, indices, images, labels):
-        if images is None:
-            shape = (64, *network.inputs[0].shape[1:])
-            images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        asked = keras.Model(network.inputs, [network.outputs[index] for index in indices])
-        logits = keras.tree.flatten(asked.predict(images, batch_size=64, verbose=0))
-        return cls(images, labels, logits)
-
-    def verify(self, opened, format, models, tolerance):
-        """The scores of an opened file for each model; ValueError outside the tolerance."""
-        # A format that holds a single sub-model need not know its name.
-        signatures = [m.name for m in models] if len(models) > 1 else opened.signatures
-        checks = []
-        for model, signature, logits in zip(models, signatures, self.logits, strict=True):
-            outputs = verification.predict(opened, self.images, signature)
-            scores = verification.compare(outputs, logits, self.labels)
-            verification.check(scores, tolerance, f"{format} of {model.name}")
-            checks.append({"submodel": model.name, **scores})
-        return checks
-
-
-def _lines(path, entry):
-    lines = [f"{path}: {entry['bytes']:,} bytes", *map(_line, entry["checks"])]
+        entry = document["formats"][format]
+        path = pathlib.Path(directory, entry["path"])
+        usage = FORMATS[format].usage.format(path=path.as_posix(), signature=largest)
+        lines += [f"{path}: {entry['bytes']:,} bytes", *map(verification.line, entry["checks"])]
+        lines += [f"    {line}" for line in usage.splitlines()]
     return "\n".join(lines)
 
 
-def _line(check):
-    line = (
-        f"  {check['submodel']}: largest difference {check['largest_difference']:.2g} of logits "
-        f"up to {check['largest_logit']:.3g}, equal decisions {check['equal_decisions']:.2%} of "
-        f"{check['images']} images"
-    )
-    if "accuracy" in check:
-        line += f", accuracy {check['accuracy']:.2%} (network: {check['network_accuracy']:.2%})"
-    return line
+def _check_calibration(formats, images):
+    asked = [format for format in formats if FORMATS[format].calibrated]
+    if asked and images is None:
+        raise ValueError(
+            f"Training images are needed for the ranges of int8 activations; give "
+            f"calibration_images. Received: format={asked[0]!r}, calibration_images=None"
+        )
+    if asked and not np.ptp(images, axis=0).any():
+        raise ValueError(
+            "Expected calibration images that differ, some of each class. "
+            f"Received: {len(images)} equal images"
+        )
+
+
+def _row(network, name, which, rows):
+    named = flexible.names(network)
+    if rows and name in named:
+        return rows[named.index(name)]
+    return {"name": name, **cost.of_submodel(network, which)}
+
+
+def _whole(network, names, plain):
+    """The network at the chosen outputs; the sub-model itself where it is none of the outputs."""
+    named = flexible.names(network)
+    if not {*names} <= {*named}:
+        return plain[0]
+    return keras.Model(network.inputs, [network.outputs[named.index(name)] for name in names])

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf.deployment.export import serving
+from ipkd_tf.deployment.export import saved_model, serving
 from tests.deployment.export import networks
 
 FAMILIES = ("msdnet_small", "slimmable_mobilenet_v1_small")
@@ -59,7 +59,7 @@ class ServingTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(*FAMILIES)
     def test_every_endpoint_computes_its_submodel(self, family):
         network = networks.network(family)
-        endpoints = serving.Endpoints(serving.serving_models(_submodels(family)))
+        endpoints = saved_model.Endpoints(serving.serving_models(_submodels(family)))
         self.assertEqual(tuple(endpoints.functions), network.submodel_names)
         images = networks.images()
         for name, logits in zip(network.submodel_names, network(images), strict=True):
