@@ -122,26 +122,26 @@ class _Counter:
 
     def _count(self, nodes, arguments):
         """The sum over nodes, the shapes of the function's arguments given by name."""
-        outputs = {**arguments, **{node.name: _output_shapes(node) for node in nodes}}
-        constants = {node.name: node for node in nodes if node.op == "Const"}
-        return sum(self._count_node(node, outputs, constants) for node in nodes)
+        by_name = {node.name: node for node in nodes}
+        shapes = {**arguments, **{name: _output_shapes(node) for name, node in by_name.items()}}
+        return sum(self._count_node(node, shapes, by_name) for node in nodes)
 
-    def _count_node(self, node, outputs, constants):
+    def _count_node(self, node, shapes, by_name):
         inputs = [_split(name) for name in node.input if not name.startswith("^")]
-        shapes = [outputs[name][index] for name, index in inputs]
+        inputs = [shapes[name][index] for name, index in inputs]
         if node.op in ("PartitionedCall", "StatefulPartitionedCall"):
-            return self._count_function(node.attr["f"].func.name, shapes)
+            return self._count_function(node.attr["f"].func.name, inputs)
         if node.op in ("While", "StatelessWhile"):
-            once = self._count_function(node.attr["body"].func.name, shapes)
-            return once and once * _trips(node, constants.get(inputs[1][0]))
+            once = self._count_function(node.attr["body"].func.name, inputs)
+            return once and once * _trips(node, by_name)
         if node.op in ("If", "StatelessIf", "Case", "StatelessCase"):
             branches = [f.name for f in node.attr["branches"].list.func] or [
                 node.attr[key].func.name for key in ("then_branch", "else_branch")
             ]
-            counts = {self._count_function(name, shapes[1:]) for name in branches}
+            counts = {self._count_function(name, inputs[1:]) for name in branches}
             return counts.pop() if len(counts) == 1 else _refuse(node)
         if node.op in _PRODUCTS:
-            count = _PRODUCTS[node.op](node, shapes, outputs[node.name][0])
+            count = _PRODUCTS[node.op](node, inputs, shapes[node.name][0])
             return _refuse(node) if count is None else count
         return _refuse(node) if _UNKNOWN.search(node.op) else 0
 
@@ -165,10 +165,15 @@ def _split(name):
     return name, int(rest[-1]) if rest else 0
 
 
-def _trips(node, limit):
-    """How often a loop runs: the constant that TensorFlow holds beside its counter."""
-    trips = int(tf.make_ndarray(limit.attr["value"].tensor)) if limit is not None else -1
-    return trips if trips >= 0 else _refuse(node)
+def _trips(node, by_name):
+    """How often a loop runs: the limit, a constant, that TensorFlow holds beside its counter."""
+    limit = by_name.get(_split(node.input[1])[0])
+    while limit is not None and limit.op == "Max":  # Keras takes the largest of one length
+        limit = by_name.get(_split(limit.input[0])[0])
+    if limit is None or limit.op != "Const":
+        _refuse(node)
+    trips = tf.make_ndarray(limit.attr["value"].tensor)
+    return int(trips) if trips.size == 1 and trips >= 0 else _refuse(node)
 
 
 def _refuse(node):

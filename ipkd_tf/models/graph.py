@@ -1,7 +1,6 @@
 """A functional model as a list of calls, and copies of parts of it."""
 
 import dataclasses
-import inspect
 
 import keras
 
@@ -64,13 +63,10 @@ class Graph:
         self._record(Call(operation, args, kwargs, symbolic_tensors(result)), operation.name)
         return result
 
-    def _observe_inside(self, model, *args, training=None, **kwargs):
+    def _observe_inside(self, model, *args, **kwargs):
         inner = Graph(model)
         tensors = dict(zip(map(id, inner.inputs), symbolic_tensors((args, kwargs)), strict=True))
         for call in inner.calls:
-            takes_training = "training" in inspect.signature(call.operation.call).parameters
-            if training is not None and takes_training:
-                call = dataclasses.replace(call, kwargs={**call.kwargs, "training": training})
             self._record(call.repeat(tensors), f"{model.name}_{inner.name(call.operation)}")
         return [tensors[id(output)] for output in inner.outputs]
 
@@ -117,9 +113,8 @@ class Graph:
                 copies[own] = operation, type(operation).from_config(config)
             call.repeat(tensors, copies[own][1])
         results = [tensors[id(output)] for output in outputs]
-        # Keras takes a model of one tensor and one of a list of one for two kinds.
-        first, *more = inputs, results
-        model = keras.Model(*(x[0] if len(x) == 1 else x for x in (first, *more)), name=name)
+        # To Keras a tensor and a list of one are not the same.
+        model = keras.Model(*(x[0] if len(x) == 1 else x for x in (inputs, results)), name=name)
         for own, (operation, copy) in copies.items():
             if own not in changes and getattr(operation, "weights", None):
                 set_weights(copy, [weight.numpy() for weight in operation.weights])

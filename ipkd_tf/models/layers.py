@@ -1,4 +1,4 @@
-"""Keras's layers on faster kernels, and layers whose leading slices serve every width."""
+"""Keras's layers on faster kernels, and how images enter a network."""
 
 import keras
 import tensorflow as tf
@@ -107,171 +107,13 @@ class Conv2D(keras.layers.Conv2D):
     def convolution_op(self, inputs, kernel):
         each_pixel = (*self.kernel_size, *self.strides, self.groups) == (1, 1, 1, 1, 1)
         if each_pixel and self.data_format == "channels_last":
-            return _product_at_each_pixel(inputs, kernel)
+            return product_at_each_pixel(inputs, kernel)
         return super().convolution_op(inputs, kernel)
 
 
-def _product_at_each_pixel(inputs, kernel):
+def product_at_each_pixel(inputs, kernel):
     """Convolves `[batch, height, width, in]` with a kernel `[1, 1, in, filters]`."""
-    return tf.tensordot(inputs, tf.reshape(kernel, kernel.shape[2:]), axes=1)
-
-
-def _leading(kernel, sizes):
-    """The leading slice of a kernel. (The gradient of `kernel[:n]` takes twenty times as long.)"""
-    return tf.slice(kernel, [0] * len(sizes), sizes)
-
-
-@keras.saving.register_keras_serializable("ipkd_tf")
-class SlimmableConv2D(keras.layers.Layer):
-    """Convolution without bias whose kernel's leading slice `[..., :in, :filters]` serves a width.
-
-    Pads as Keras does with `padding="same"`.
-
-    Args:
-        in_channels: Input channels of the widest network.
-        filters: Output channels of the widest network.
-        kernel_size: Side of the square kernel.
-        strides: Step in both directions.
-        kernel_initializer: For the whole kernel `[kernel, kernel, in_channels, filters]`.
-
-    Example:
-        >>> conv = SlimmableConv2D(32, 64, 3)
-        >>> narrow = conv(images_with_8_channels, filters=16)  # uses kernel[:, :, :8, :16]
-
-    Source: Yu et al., Slimmable Neural Networks, ICLR 2019.
-    """
-
-    def __init__(
-        self,
-        in_channels,
-        filters,
-        kernel_size=1,
-        strides=1,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.in_channels = in_channels
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.strides = strides
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
-    def build(self, input_shape):
-        side = self.kernel_size
-        self.kernel = self.add_weight(
-            shape=(side, side, self.in_channels, self.filters),
-            initializer=self.kernel_initializer,
-            name="kernel",
-        )
-
-    def call(self, inputs, filters):
-        """Convolves `[batch, height, width, in]` to `[batch, ..., filters]` at that width."""
-        side = self.kernel_size
-        kernel = _leading(self.kernel, [side, side, inputs.shape[-1], filters])
-        if side == self.strides == 1:
-            return _product_at_each_pixel(inputs, kernel)
-        return tf.nn.conv2d(inputs, kernel, self.strides, "SAME")
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "in_channels": self.in_channels,
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
-
-
-@keras.saving.register_keras_serializable("ipkd_tf")
-class SlimmableDepthwiseConv2D(keras.layers.Layer):
-    """Depthwise convolution whose leading channels serve every width; see `SlimmableConv2D`.
-
-    Args:
-        channels: Channels of the widest network.
-        kernel_size: Side of the square kernel.
-        strides: Step in both directions.
-        kernel_initializer: For the kernel `[kernel, kernel, channels, 1]`.
-
-    Example:
-        >>> SlimmableDepthwiseConv2D(64)(images_with_16_channels)  # uses kernel[:, :, :16]
-    """
-
-    def __init__(
-        self, channels, kernel_size=3, strides=1, kernel_initializer="glorot_uniform", **kwargs
-    ):
-        super().__init__(**kwargs)
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.strides = strides
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
-    def build(self, input_shape):
-        self.kernel = self.add_weight(
-            shape=(self.kernel_size, self.kernel_size, self.channels, 1),
-            initializer=self.kernel_initializer,
-            name="depthwise_kernel",
-        )
-
-    def call(self, inputs):
-        """Convolves each of the leading channels `[batch, height, width, channels]` by itself."""
-        side, strides = self.kernel_size, [1, self.strides, self.strides, 1]
-        kernel = _leading(self.kernel, [side, side, inputs.shape[-1], 1])
-        if self.strides == 1 and all(size and size < side for size in inputs.shape[1:3]):
-            # oneDNN's filter gradient takes ten times as long if it pads such small maps itself.
-            pad = [(side - 1) // 2, side // 2]
-            padded = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
-            return tf.nn.depthwise_conv2d(padded, kernel, strides, "VALID")
-        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME")
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "channels": self.channels,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
-
-
-@keras.saving.register_keras_serializable("ipkd_tf")
-class SlimmableDense(keras.layers.Layer):
-    """Dense layer with bias whose leading input rows serve every width; all units stay.
-
-    Args:
-        in_features: Input features of the widest network.
-        units: Outputs, the same at every width.
-        kernel_initializer: For the kernel `[in_features, units]`.
-
-    Example:
-        >>> SlimmableDense(1024, 10)(features_256)  # uses kernel[:256]
-    """
-
-    def __init__(self, in_features, units, kernel_initializer="glorot_uniform", **kwargs):
-        super().__init__(**kwargs)
-        self.in_features = in_features
-        self.units = units
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-
-    def build(self, input_shape):
-        self.kernel = self.add_weight(
-            shape=(self.in_features, self.units), initializer=self.kernel_initializer, name="kernel"
-        )
-        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
-
-    def call(self, inputs):
-        """Maps `[batch, features]` to `[batch, units]`."""
-        kernel = _leading(self.kernel, [inputs.shape[-1], self.units])
-        return tf.matmul(inputs, kernel) + self.bias
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "in_features": self.in_features,
-            "units": self.units,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }
+    return tf.tensordot(inputs, tf.squeeze(kernel, [0, 1]), axes=1)
 
 
 def prepare_images(images, mean, std):

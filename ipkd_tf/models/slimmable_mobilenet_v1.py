@@ -5,6 +5,11 @@ import types
 import keras
 
 from ipkd_tf.models import flexible, layers
+from ipkd_tf.models.slimmable_layers import (
+    SlimmableConv2D,
+    SlimmableDense,
+    SlimmableDepthwiseConv2D,
+)
 
 BLOCKS = (
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)),
@@ -128,12 +133,12 @@ class _SharedLayers:
         channels = stem
         for number, (filters, strides) in enumerate(blocks, 1):
             depthwise, pointwise = f"block_{number}_depthwise", f"block_{number}_pointwise"
-            self.convs[depthwise] = layers.SlimmableDepthwiseConv2D(
+            self.convs[depthwise] = SlimmableDepthwiseConv2D(
                 channels, 3, strides, _he_normal(9 * channels), name=depthwise
             )
             self.convs[pointwise] = _conv(pointwise, channels, filters, 1)
             channels = filters
-        self.logits = layers.SlimmableDense(
+        self.logits = SlimmableDense(
             channels, num_classes, keras.initializers.RandomNormal(stddev=0.01), name="logits"
         )
 
@@ -188,7 +193,7 @@ class _PlainLayers:
 
 def _conv(name, in_channels, filters, kernel_size):
     initializer = _he_normal(kernel_size**2 * filters)
-    return layers.SlimmableConv2D(in_channels, filters, kernel_size, 1, initializer, name=name)
+    return SlimmableConv2D(in_channels, filters, kernel_size, 1, initializer, name=name)
 
 
 def _he_normal(fan_out):

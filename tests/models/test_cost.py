@@ -64,6 +64,70 @@ class MultiplyAddsTest(tf.test.TestCase, parameterized.TestCase):
         model = keras.Model(image, [layers.Dense(10)(stem), layers.Dense(20)(stem)])
         self.assertEqual(cost.multiply_adds(model), 8 * 8 * 4 * 27 + 256 * 30)
 
+    @parameterized.named_parameters(
+        ("transposed", layers.Conv2DTranspose(16, 3, strides=2), (8, 8, 8), 64 * 8 * 16 * 9),
+        ("volume", layers.Conv3D(16, 3, padding="same"), (4, 4, 4, 8), 64 * 16 * 8 * 27),
+        ("volume_up", layers.Conv3DTranspose(2, 3), (4, 4, 4, 8), 64 * 2 * 8 * 27),
+        ("signal", layers.Conv1D(5, 3, padding="same"), (7, 2), 7 * 5 * 2 * 3),
+        ("separable", layers.SeparableConv2D(5, 3), (8, 8, 3), 36 * 3 * 9 + 36 * 3 * 5),
+        ("einsum_dense", layers.EinsumDense("abc,cd->abd", (None, 5)), (4, 3), 4 * 3 * 5),
+        # 16 steps of 4 gates, each of 8 units that read 8 inputs and 8 states
+        ("recurrent", layers.LSTM(8), (16, 8), 16 * 4 * 8 * (8 + 8)),
+        ("recurrent_unrolled", layers.GRU(8, unroll=True), (16, 8), 16 * 3 * 8 * (8 + 8)),
+    )
+    def test_other_layers(self, layer, shape, expected):
+        self.assertEqual(cost.multiply_adds(image_model(layer, shape=shape)), expected)
+
+    @parameterized.parameters(
+        ("btd,bsd->bts", 16 * 16 * 8),
+        ("b...d,bsd->b...s", 16 * 16 * 8),
+        ("btd,btd->b", 16 * 8),
+        ("btd,bse->bde", 16 * 16 * 8 * 8),
+        ("btd->bdt", 0),
+    )
+    def test_einsum(self, equation, expected):
+        tokens = keras.Input((16, 8))
+        terms = [tokens] * (1 + equation.count(","))
+        infer = layers.Lambda(lambda x: tf.einsum(equation, *x), output_shape=(1,))
+        self.assertEqual(cost.multiply_adds(keras.Model(tokens, infer(terms))), expected)
+
+    def test_attention(self):
+        tokens = keras.Input((16, 8))
+        attention = layers.MultiHeadAttention(2, 4)(tokens, tokens)
+        # Three projections and one back, products of 16 queries with 16 keys, and with the values.
+        expected = 4 * 16 * 8 * 8 + 2 * 2 * 16 * 16 * 4
+        self.assertEqual(cost.multiply_adds(keras.Model(tokens, attention)), expected)
+
+    def test_an_operation_that_is_not_known_is_named(self):
+        def unlimited(x):
+            return tf.while_loop(lambda y: tf.reduce_sum(y) < 1, lambda y: (y @ tf.eye(3),), (x,))[
+                0
+            ]
+
+        def one_of_two(x):
+            return tf.cond(tf.reduce_sum(x) > 0, lambda: x @ tf.eye(3), lambda: x)
+
+        unknown = {
+            "While": unlimited,
+            "If": one_of_two,
+            "MatrixInverse": lambda x: x @ tf.linalg.inv(tf.eye(3)),
+            "PyFunc": lambda x: tf.ensure_shape(
+                tf.py_function(lambda y: y, [x], tf.float32), [1, 3]
+            ),
+        }
+        for name, compute in unknown.items():
+            model = image_model(layers.Lambda(compute, output_shape=(3,)), shape=[3])
+            with self.assertRaisesRegex(ValueError, f"multiply-adds are known.*Received: .*{name}"):
+                cost.multiply_adds(model)
+
+    def test_a_loop_and_a_choice_without_products_are_free(self):
+        def halve(x):
+            x = tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: 2 * x)
+            return tf.while_loop(lambda y: tf.reduce_sum(y) > 1, lambda y: (y / 2,), (x,))[0]
+
+        model = image_model(layers.Lambda(halve, output_shape=(3,)), shape=[3])
+        self.assertEqual(cost.multiply_adds(model), 0)
+
     def test_custom_layer_with_a_sliced_kernel(self):
         model = keras.Sequential([keras.Input([7]), SlicedDense()])
         self.assertEqual(cost.multiply_adds(model), 7 * 3)
@@ -127,3 +191,17 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
     def test_unbuilt_model(self):
         with self.assertRaisesRegex(ValueError, "build it first. Received: model="):
             cost.multiply_adds(keras.Sequential([layers.Dense(1)]))
+
+
+class TableTest(tf.test.TestCase):
+    def test_costs_by_name_of_any_network(self):
+        x = keras.Input((3,))
+        network = keras.Model(x, [layers.Dense(2, name="small")(x), layers.Dense(2)(x * 2)])
+        self.assertEqual(cost.of_submodel(network, "small"), {"parameters": 8, "multiply_adds": 6})
+
+    def test_a_family_may_have_costs_of_its_own(self):
+        x = keras.Input((3,))
+        network = keras.Model(x, [layers.Dense(2, name="small")(x), layers.Dense(2)(x)])
+        bits = cost.Cost("bits", "bits", "k", 1e3, lambda model, submodel: len(submodel.name) * 32)
+        network.costs = (*cost.COSTS, bits)
+        self.assertEqual(cost.of_submodel(network, 0)["bits"], 5 * 32)

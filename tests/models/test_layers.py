@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf.models import layers
+from ipkd_tf import models
+from ipkd_tf.models import layers, slimmable_layers
 
 
 def _images(shape=(4, 5, 5, 3), seed=0):
@@ -150,7 +151,7 @@ def _placed(values, shape):
 class SlimmableLayersTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(kernel_size=[1, 3], strides=[1, 2], filters=[4, 6])
     def test_convolution_is_that_of_the_leading_slice(self, kernel_size, strides, filters):
-        wide = layers.SlimmableConv2D(5, 6, kernel_size, strides)
+        wide = slimmable_layers.SlimmableConv2D(5, 6, kernel_size, strides)
         plain = keras.layers.Conv2D(filters, kernel_size, strides, "same", use_bias=False)
         x = _images((2, 6, 6, 3))
         expected, (into_inputs, into_kernel) = _outputs_and_gradients(plain, x)
@@ -163,7 +164,7 @@ class SlimmableLayersTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.product(strides=[1, 2], height=[1, 2, 5, 6], width=[2, 6])
     def test_depthwise_convolution_is_that_of_the_leading_channels(self, strides, height, width):
-        wide = layers.SlimmableDepthwiseConv2D(5, 3, strides)
+        wide = slimmable_layers.SlimmableDepthwiseConv2D(5, 3, strides)
         plain = keras.layers.DepthwiseConv2D(3, strides, "same", use_bias=False)
         x = _images((2, height, width, 3))
         expected, (into_inputs, into_kernel) = _outputs_and_gradients(plain, x)
@@ -176,11 +177,11 @@ class SlimmableLayersTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_depthwise_convolution_of_images_of_any_size(self):
         images = keras.Input((None, None, 3))
-        model = keras.Model(images, layers.SlimmableDepthwiseConv2D(5)(images))
+        model = keras.Model(images, slimmable_layers.SlimmableDepthwiseConv2D(5)(images))
         self.assertEqual(model(_images((1, 4, 7, 3))).shape, (1, 4, 7, 3))
 
     def test_dense_uses_the_leading_rows_and_all_units(self):
-        dense = layers.SlimmableDense(3, 2)
+        dense = slimmable_layers.SlimmableDense(3, 2)
         dense.build((None, 3))
         dense.kernel.assign([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
         dense.bias.assign([10.0, 20.0])
@@ -188,10 +189,60 @@ class SlimmableLayersTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(dense(np.array([[1.0, 1.0, 1.0]], "float32")), [[19.0, 32.0]])
 
     def test_a_narrow_call_leaves_the_rest_of_the_kernel_without_gradient(self):
-        conv = layers.SlimmableConv2D(4, 4, 1)
+        conv = slimmable_layers.SlimmableConv2D(4, 4, 1)
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(conv(_images((1, 2, 2, 2)), filters=3))
         gradient = tape.gradient(loss, conv.kernel.value).numpy()[0, 0]
         self.assertAllEqual(gradient[2:], np.zeros((2, 4)))
         self.assertAllEqual(gradient[:, 3:], np.zeros((4, 1)))
         self.assertTrue(np.all(gradient[:2, :3] != 0))
+
+
+def _padded_as_pytorch_pads(model):
+    """The same weights, kernels turned, on images as they are, each 3 x 3 padded by 1 all round."""
+
+    def clone(operation):
+        config = operation.get_config()
+        if getattr(operation, "kernel_size", None) == (3, 3):
+            config["padding"] = "valid"
+        return type(operation).from_config(config)
+
+    def call(operation, *args, **kwargs):
+        if type(operation).__name__ == "Flip":
+            return args[0]
+        if getattr(operation, "kernel_size", None) == (3, 3):
+            args = [keras.layers.ZeroPadding2D(1)(args[0])]
+        return operation(*args, **kwargs)
+
+    padded = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in model.layers:
+        if layer.weights:
+            turned = [w[::-1, ::-1] if w.ndim == 4 else w for w in layer.get_weights()]
+            padded.get_layer(layer.name).set_weights(turned)
+    return padded
+
+
+class PrepareImagesTest(tf.test.TestCase, parameterized.TestCase):
+    def test_pixels_are_normalised_and_the_image_turned(self):
+        image = np.zeros((1, 2, 2, 3), "uint8")
+        image[0, 0, 1] = 255
+        prepared = layers.prepare_images(image, (0.5, 0.5, 0.0), (0.25, 0.5, 1.0))
+        self.assertAllClose(prepared[0, 1, 0], [2.0, 1.0, 1.0])
+        for row, column in ((0, 0), (0, 1), (1, 1)):
+            self.assertAllClose(prepared[0, row, column], [-2.0, -1.0, 0.0])
+
+    @parameterized.product(
+        family=["msdnet_small", "slimmable_mobilenet_v1_small"], image_size=[16, 17, 18]
+    )
+    def test_a_network_is_the_reference_with_turned_kernels(self, family, image_size):
+        network = models.from_preset(family, image_size=image_size)
+        images = np.random.default_rng(0).integers(0, 256, (4, image_size, image_size, 3), "uint8")
+        for index in range(len(network.submodel_names)):
+            submodel = network.submodel(index)
+            reference = _padded_as_pytorch_pads(submodel)
+            # In training mode, lest an untrained network's logits vanish.
+            logits, expected = submodel(images, training=True), reference(images, training=True)
+            self.assertAllClose(logits, expected, 1e-3, 1e-4)
+            # The tolerance would show images that are turned the other way.
+            flipped = submodel(images[:, ::-1], training=True)
+            self.assertNotAllClose(flipped, expected, 1e-3, 1e-4)

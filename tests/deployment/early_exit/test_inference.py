@@ -5,7 +5,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from ipkd_tf.deployment.early_exit import inference
-from ipkd_tf.models import cost, layers
+from ipkd_tf.models import cost, slimmable_layers
 from tests.deployment.early_exit import small
 
 
@@ -25,6 +25,6 @@ class InferenceTest(tf.test.TestCase, parameterized.TestCase):
         plain = [one for one in widths.layers if isinstance(one, keras.Model)]
         self.assertEqual([one.name for one in plain], ["width_0.5", "width_0.75", "width_1.0"])
         for one in plain:
-            slow = (layers.SlimmableConv2D, keras.layers.BatchNormalization)
+            slow = (slimmable_layers.SlimmableConv2D, keras.layers.BatchNormalization)
             # Normalisation after a padded depthwise convolution folds as well.
             self.assertFalse([layer for layer in one.layers if isinstance(layer, slow)])

@@ -1,0 +1,156 @@
+"""Layers whose kernels' leading slices serve every width.
+
+A width is a Python int, or an int32 scalar tensor: then one traced function serves all widths.
+
+Source: Yu et al., Slimmable Neural Networks, ICLR 2019.
+"""
+
+import inspect
+
+import keras
+import tensorflow as tf
+
+from ipkd_tf.models.layers import product_at_each_pixel
+
+
+def leading(weight, *sizes):
+    """The leading slice of a weight. (The gradient of `weight[:n]` takes twenty times as long.)"""
+    return tf.slice(weight, [0] * len(sizes), sizes)
+
+
+def channels(tensor):
+    """The size of a tensor's last axis: an int where it is known, else a scalar tensor."""
+    return tensor.shape[-1] or tf.shape(tensor)[-1]
+
+
+class _Slimmable(keras.layers.Layer):
+    """A layer with a kernel, whose constructor's arguments are its attributes and its config."""
+
+    def get_config(self):
+        names = [*inspect.signature(type(self)).parameters][:-1]  # without **kwargs
+        config = {name: getattr(self, name) for name in names}
+        config["kernel_initializer"] = keras.initializers.serialize(self.kernel_initializer)
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable("ipkd_tf")
+class SlimmableConv2D(_Slimmable):
+    """Convolution without bias whose kernel's leading slice `[..., :in, :filters]` serves a width.
+
+    Pads as Keras does with `padding="same"`.
+
+    Args:
+        in_channels: Input channels of the widest network.
+        filters: Output channels of the widest network.
+        kernel_size: Side of the square kernel.
+        strides: Step in both directions.
+        kernel_initializer: For the whole kernel `[kernel, kernel, in_channels, filters]`.
+
+    Example:
+        >>> conv = SlimmableConv2D(32, 64, 3)
+        >>> narrow = conv(images_with_8_channels, filters=16)  # uses kernel[:, :, :8, :16]
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        filters,
+        kernel_size=1,
+        strides=1,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.in_channels = in_channels
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        side = self.kernel_size
+        self.kernel = self.add_weight(
+            shape=(side, side, self.in_channels, self.filters),
+            initializer=self.kernel_initializer,
+            name="kernel",
+        )
+
+    def call(self, inputs, filters):
+        """Convolves `[batch, height, width, in]` to `[batch, ..., filters]` at that width."""
+        side = self.kernel_size
+        kernel = leading(self.kernel, side, side, channels(inputs), filters)
+        if side == self.strides == 1:
+            return product_at_each_pixel(inputs, kernel)
+        return tf.nn.conv2d(inputs, kernel, self.strides, "SAME")
+
+
+@keras.saving.register_keras_serializable("ipkd_tf")
+class SlimmableDepthwiseConv2D(_Slimmable):
+    """Depthwise convolution whose leading channels serve every width; see `SlimmableConv2D`.
+
+    Args:
+        channels: Channels of the widest network.
+        kernel_size: Side of the square kernel.
+        strides: Step in both directions.
+        kernel_initializer: For the kernel `[kernel, kernel, channels, 1]`.
+
+    Example:
+        >>> SlimmableDepthwiseConv2D(64)(images_with_16_channels)  # uses kernel[:, :, :16]
+    """
+
+    def __init__(
+        self, channels, kernel_size=3, strides=1, kernel_initializer="glorot_uniform", **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            shape=(self.kernel_size, self.kernel_size, self.channels, 1),
+            initializer=self.kernel_initializer,
+            name="depthwise_kernel",
+        )
+
+    def call(self, inputs):
+        """Convolves each of the leading channels `[batch, height, width, channels]` by itself."""
+        side, strides = self.kernel_size, [1, self.strides, self.strides, 1]
+        kernel = leading(self.kernel, side, side, channels(inputs), 1)
+        if self.strides == 1 and all(size and size < side for size in inputs.shape[1:3]):
+            # oneDNN's filter gradient takes ten times as long if it pads such small maps itself.
+            pad = [(side - 1) // 2, side // 2]
+            padded = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
+            return tf.nn.depthwise_conv2d(padded, kernel, strides, "VALID")
+        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME")
+
+
+@keras.saving.register_keras_serializable("ipkd_tf")
+class SlimmableDense(_Slimmable):
+    """Dense layer with bias whose leading input rows serve every width; all units stay.
+
+    Args:
+        in_features: Input features of the widest network.
+        units: Outputs, the same at every width.
+        kernel_initializer: For the kernel `[in_features, units]`.
+
+    Example:
+        >>> SlimmableDense(1024, 10)(features_256)  # uses kernel[:256]
+    """
+
+    def __init__(self, in_features, units, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.in_features = in_features
+        self.units = units
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            shape=(self.in_features, self.units), initializer=self.kernel_initializer, name="kernel"
+        )
+        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+
+    def call(self, inputs):
+        """Maps `[batch, features]` to `[batch, units]`."""
+        return tf.matmul(inputs, leading(self.kernel, channels(inputs), self.units)) + self.bias
