@@ -32,7 +32,7 @@ class Splits:
         return {name: len(part) for name, part in parts.items()}
 
 
-def read_splits(experiment):
+def read_splits(experiment, progress=None):
     """Reads the data set and holds out the images that choose the best epoch.
 
     The parts are the same for every seed of the experiment, so seeds compare training alone.
@@ -43,6 +43,7 @@ def read_splits(experiment):
         image_size=experiment.image_size or None,
         train_examples=experiment.train_examples or None,
         test_examples=experiment.test_examples or None,
+        progress=progress,
     )
     train, validation = dataset.train, dataset.test
     if experiment.held_out is not None:

@@ -93,7 +93,8 @@ def _is_finished(directory, experiment):
 
 def _train(experiment, directory, strategy, sigterm, callbacks):
     keras.config.set_dtype_policy(experiment.precision)
-    splits = assembly.read_splits(experiment)
+    tell = progress.reading() if workers.is_chief(strategy) else None
+    splits = assembly.read_splits(experiment, tell)
     steps = splits.steps_per_epoch(experiment.batch_size)
     with strategy.scope():
         distiller = assembly.build(experiment, splits)

@@ -9,6 +9,30 @@ import keras
 _OVERALL = ("loss", "hard_loss", "soft_loss", "avg_accuracy", "val_loss", "val_avg_accuracy")
 
 
+_SECONDS = 5  # of silence while images are read
+
+
+def reading():
+    """A function of (images read, images to read): a bar on a terminal, elsewhere some lines.
+
+    Says nothing in the first seconds, and so nothing at all of a small data set.
+    """
+    bar, since = None, time.monotonic()
+
+    def tell(done, total):
+        nonlocal bar, since
+        if bar:
+            bar.update(done)
+        elif time.monotonic() - since > _SECONDS:
+            if sys.stdout.isatty():
+                bar = keras.utils.Progbar(total, unit_name="image")
+            else:
+                since = time.monotonic()
+                print(f"read {done} of {total} images", flush=True)
+
+    return tell
+
+
 def callbacks():
     """A progress bar on a terminal; one line per epoch elsewhere and after the bar."""
     return [ProgressBar(), EpochLine()] if sys.stdout.isatty() else [EpochLine()]
