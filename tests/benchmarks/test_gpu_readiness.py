@@ -1,6 +1,6 @@
 """What can be said on a CPU about training on a GPU: XLA, half precision, no waiting for the host.
 
-On a machine with GPUs, `python -m benchmarks.command --precision=mixed_bfloat16` measures it.
+On a machine with GPUs, `python -m benchmarks.training --precision=mixed_bfloat16` measures it.
 """
 
 import dataclasses
@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from benchmarks import workload
 from benchmarks.workload import Workload
 
 # Tiny, because XLA for the CPU is slow. Enough images for well-conditioned batch normalisation.
@@ -52,14 +51,14 @@ class XlaTest(tf.test.TestCase, parameterized.TestCase):
     def test_compiled_step_equals_the_plain_one(self, family):
         keras.utils.set_random_seed(0)
         plain = FAMILIES[family]
-        compiled = dataclasses.replace(plain, jit_compile="true")
+        compiled = dataclasses.replace(plain, jit="on")
         distillers = [plain.distiller(), compiled.distiller()]
         self.assertEqual([one.jit_compile for one in distillers], [False, True])
         before = distillers[0].get_weights()
         distillers[1].set_weights(before)
 
         losses = [
-            workload.wait_for_step(workload.training_step(one, distiller)())
+            one.step(distiller)()
             for one, distiller in zip((plain, compiled), distillers, strict=True)
         ]
 

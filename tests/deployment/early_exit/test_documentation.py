@@ -6,7 +6,6 @@ import re
 import tensorflow as tf
 from absl import flags
 
-import benchmarks
 from ipkd_tf.deployment.early_exit import AdaptiveClassifier
 from ipkd_tf.tools import adapt
 from tests.deployment.early_exit import small
@@ -22,7 +21,6 @@ class DocumentationTest(tf.test.TestCase):
             values = flags.FlagValues()
             adapt.define_flags(values)
             self.assertEqual(values(["adapt", *command.split()]), ["adapt"])
-        self.assertIn("adaptive", benchmarks.CASES)
 
     def test_python_runs(self):
         _, signatures, _, anytime = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
