@@ -56,7 +56,9 @@ def multiply_adds(model):
         >>> multiply_adds(keras.Model(image, keras.layers.Conv2D(16, 3, padding="same")(image)))
         27648
     """
-    return _Counter(_inference(model).graph.as_graph_def(add_shapes=True)).total
+    function = _inference(model)
+    results = [tensor.op.name for tensor in function.outputs]
+    return _Counter(function.graph.as_graph_def(add_shapes=True), results).total
 
 
 COSTS = (
@@ -116,15 +118,22 @@ def _input_spec(tensor):
 class _Counter:
     """Counts the multiply-adds of a graph and of the functions that it calls."""
 
-    def __init__(self, graph):
+    def __init__(self, graph, results):
         self._functions = {f.signature.name: f for f in graph.library.function}
-        self.total = self._count(graph.node, {})
+        self.total = self._count(graph.node, results, {})
 
-    def _count(self, nodes, arguments):
-        """The sum over nodes, the shapes of the function's arguments given by name."""
+    def _count(self, nodes, results, arguments):
+        """The sum over nodes that results need, the shapes of a function's arguments by name."""
         by_name = {node.name: node for node in nodes}
         shapes = {**arguments, **{name: _output_shapes(node) for name, node in by_name.items()}}
-        return sum(self._count_node(node, shapes, by_name) for node in nodes)
+        needed, left = set(), [name for name in results if name in by_name]
+        while left:
+            name = left.pop()
+            if name not in needed:
+                needed.add(name)
+                inputs = (_split(value)[0] for value in by_name[name].input)
+                left += [value for value in inputs if value in by_name]
+        return sum(self._count_node(by_name[name], shapes, by_name) for name in needed)
 
     def _count_node(self, node, shapes, by_name):
         inputs = [_split(name) for name in node.input if not name.startswith("^")]
@@ -147,8 +156,10 @@ class _Counter:
 
     def _count_function(self, name, shapes):
         function = self._functions[name]
+        results = [_split(name)[0] for name in (*function.ret.values(), *function.control_ret)]
         arguments = zip(function.signature.input_arg, shapes, strict=True)
-        return self._count(function.node_def, {a.name: [shape] for a, shape in arguments})
+        arguments = {argument.name: [shape] for argument, shape in arguments}
+        return self._count(function.node_def, results, arguments)
 
 
 def _output_shapes(node):
@@ -160,8 +171,8 @@ def _output_shapes(node):
 
 
 def _split(name):
-    """`name`, `name:1`, or inside of functions `name:output:1`, as a name and a number."""
-    name, *rest = name.split(":")
+    """`name`, `^name`, `name:1`, or inside functions `name:output:1`: a name and a number."""
+    name, *rest = name.removeprefix("^").split(":")
     return name, int(rest[-1]) if rest else 0
 
 
