@@ -46,10 +46,7 @@ class Anytime:
     def logits(self, images):
         """Yields each sub-model's logits `[batch, classes]`, as an array, when they are ready.
 
-        Nothing of a stage is computed before its logits are asked for.
-
-        Args:
-            images: uint8 or float `[batch, height, width, 3]` in 0..255, at least one.
+        Nothing of a stage is computed before its logits are asked for. At least one image.
         """
         tensors = {stages.IMAGE: tf.cast(images, tf.float32)}
         for run in self._run:
@@ -64,14 +61,8 @@ class Anytime:
         stage that ends late after all does not count.
 
         Args:
-            images: As for `logits`.
+            images: uint8 or float `[batch, height, width, channels]` in 0..255.
             milliseconds: From the call to the answer, above 0.
-
-        Returns:
-            `InTime`.
-
-        Raises:
-            ValueError: The deadline is not a positive number.
         """
         if not milliseconds > 0:
             raise ValueError(f"Expected a number above 0. Received: milliseconds={milliseconds}")
@@ -89,12 +80,12 @@ class Anytime:
         return answer
 
     def _expected(self, images):
-        """Seconds of each stage for images of this shape, as they were rehearsed."""
+        """Seconds of each stage for images of this shape."""
         shape = tuple(np.shape(images))
         if shape not in self._seconds:
             # The first calls trace and warm up.
-            rounds = [self._rehearse(images) for _ in range(2 + _REHEARSALS)][2:]
-            self._seconds[shape] = np.percentile(rounds, _PERCENTILE, axis=0)
+            rounds = [self._rehearse(images) for _ in range(2 + _REHEARSALS)]
+            self._seconds[shape] = np.percentile(rounds[2:], _PERCENTILE, axis=0)
         return self._seconds[shape]
 
     def _rehearse(self, images):

@@ -21,8 +21,7 @@ class Budget:
     """A limit on one cost of a sub-model.
 
     Attributes:
-        quantity: `multiply_adds` or another of a network's costs, `bytes` (of the exported file)
-            or `milliseconds` (median per call).
+        quantity: One of `COUNTS`, `bytes` (of the exported file) or `milliseconds` (per call).
         limit: In units of the quantity.
         text: As the user wrote it.
     """

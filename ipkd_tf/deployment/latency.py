@@ -10,16 +10,12 @@ def interleaved(samples, repeats, warmup=1):
     """Takes one sample of each case, then the next of each, and so on: A B C A B C ...
 
     Args:
-        samples: Dict from a case's name to a function that takes one measurement of it and returns
-            a number.
+        samples: Dict from a case's name to a function that takes one measurement, a number.
         repeats: Measurements of each case, at least 1.
         warmup: Rounds before these, whose numbers are dropped.
 
     Returns:
         Dict from name to the list of its `repeats` numbers, in the order taken.
-
-    Raises:
-        ValueError: A count is out of range.
 
     Example:
         >>> interleaved({"a": time_a, "b": time_b}, repeats=2)
@@ -40,11 +36,7 @@ def median_ratio(numbers, others):
 
 
 def seconds_per_call(call, calls, wait=lambda result: None):
-    """Mean seconds of `calls` calls in a row; `wait(result)` ends the last one.
-
-    A device may return from a call before it has computed. Waiting only at the end is how training
-    runs: the host prepares the next step meanwhile.
-    """
+    """Mean seconds of `calls` calls in a row; `wait(result)` ends the last one, as in training."""
     start = time.perf_counter()
     for _ in range(calls):
         result = call()
@@ -55,14 +47,11 @@ def seconds_per_call(call, calls, wait=lambda result: None):
 def measure(call, warmup=10, repeats=100, wait=lambda result: None):
     """Times single calls after some that do not count.
 
-    Args:
-        call: Function without arguments, such as `lambda: model(images, model.largest)`.
-        warmup: Calls before the clock starts.
-        repeats: Timed calls, at least 1.
-        wait: Function of the call's result that returns when it is computed.
-
     Returns:
         Dict of `median_ms` and `p95_ms`, milliseconds per call.
+
+    Example:
+        >>> measure(lambda: model(images, model.largest))["median_ms"]
     """
     seconds = interleaved({"": lambda: seconds_per_call(call, 1, wait)}, repeats, warmup)[""]
     return {

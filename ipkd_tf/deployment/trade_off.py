@@ -22,13 +22,9 @@ _MEASURED = [
 
 @dataclasses.dataclass(frozen=True)
 class Conditions:
-    """How calls of files are timed.
+    """How calls of files are timed: images per call, threads (0: the runtime's choice), calls.
 
-    Attributes:
-        batch_size: Images per call.
-        threads: Of LiteRT and ONNX Runtime; 0 for their own choice. TensorFlow's threads are the
-            process's, to be set before its first operation.
-        repeats: Timed calls, after 10 untimed.
+    TensorFlow's threads are the process's, to be set before its first operation.
     """
 
     batch_size: int = 1
@@ -50,14 +46,7 @@ class Conditions:
 
 
 def measure(
-    network,
-    images,
-    labels,
-    formats,
-    conditions=None,
-    *,
-    calibration_images=None,
-    rows=None,
+    network, images, labels, formats, conditions=None, *, calibration_images=None, rows=None
 ):
     """Exports every sub-model in every format, aside, and measures the files.
 
@@ -88,36 +77,25 @@ def measure(
     measured = []
     for name in flexible.names(network):
         with tempfile.TemporaryDirectory() as directory:
+            compared = {"images": images, "labels": labels, "rows": rows}
             document = writing.export_submodel(
-                network,
-                name,
-                directory,
-                formats,
-                images=images,
-                labels=labels,
-                calibration_images=calibration_images,
-                rows=rows,
+                network, name, directory, formats, calibration_images=calibration_images, **compared
             )
+            (facts,) = document["submodels"]
+            costs = {one.name: facts[one.name] for one in cost.table(network) if one.name in facts}
             for format in formats:
-                path = pathlib.Path(directory, document["formats"][format]["path"])
-                times = _time(path, images[: conditions.batch_size], conditions)
-                (facts,) = document["submodels"]
-                costs = {one.name: facts[one.name] for one in cost.table(network)}
-                measured.append(_row(name, format, document["formats"][format], costs, times))
+                entry = document["formats"][format]
+                path = pathlib.Path(directory, entry["path"])
+                figures_of_file = _measure_file(path, entry, images, conditions)
+                measured.append({"name": name, "format": format, **costs, **figures_of_file})
     return measured
 
 
-def _time(path, images, conditions):
+def _measure_file(path, entry, images, conditions):
     opened = readers.open_model(path, conditions.threads or None)
-    return latency.measure(lambda: opened(images, opened.signatures[0]), repeats=conditions.repeats)
-
-
-def _row(name, format, entry, costs, times):
-    (check,) = entry["checks"]
+    batch, (check,) = images[: conditions.batch_size], entry["checks"]
+    times = latency.measure(lambda: opened(batch, opened.largest), repeats=conditions.repeats)
     return {
-        "name": name,
-        "format": format,
-        **costs,
         "accuracy": check["accuracy"],
         "largest_difference": check["largest_difference"],
         "equal_decisions": check["equal_decisions"],

@@ -76,11 +76,12 @@ def main():
     timed = budget and budget.quantity == "milliseconds"
     run = command.open_run(FLAGS, FLAGS.threads if timed else 0)
     from ipkd_tf.deployment.export import writing
+    from ipkd_tf.models import flexible
 
     name = _choose(run, budget) if budget else FLAGS.submodel
     directory = FLAGS.output or pathlib.Path(FLAGS.run, "export", name)
     if name != "all":
-        run.index(name)  # says which there are
+        flexible.cut(run.network, name)  # An unknown one is refused before data is read.
     document = writing.export_submodel(
         run.network,
         name,

@@ -132,7 +132,7 @@ class ProgramsTest(parameterized.TestCase):
     @parameterized.parameters(
         ((), "either a submodel or a budget"),
         (("--submodel=late", "--budget=5ms"), "either a submodel or a budget"),
-        (("--submodel=middle",), "from early, late. Received: submodel='middle'"),
+        (("--submodel=middle",), ": early, late. Received: submodel='middle'"),
         (("--submodel=all", "--format=onnx"), "holds one sub-model"),
         (("--budget=soon",), "Expected a budget such as"),
         (("--submodel=late", "--agreement=2"), "Received: tolerance="),

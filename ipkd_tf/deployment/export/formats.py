@@ -46,12 +46,8 @@ class Format:
     calibrated: bool = False
     needs: str = ""
 
-    def write(self, models, path, calibration_images):
-        """Writes serving models, smallest first.
-
-        Raises:
-            ValueError: They cannot be converted.
-        """
+    def write(self, models, path, calibration_images=None):
+        """Writes models of named inputs, smallest first; ValueError if they cannot be converted."""
         module, _, function = self.writer.partition(":")
         module = importlib.import_module(f"ipkd_tf.deployment.export.{module}")
         try:

@@ -15,15 +15,7 @@ _CONTENT = {1: "grey in 0..255", 3: "RGB in 0..255"}
 
 
 def begin(network, name, rows, class_names=None, run=None):
-    """The part of a manifest that holds for all formats of one export.
-
-    Args:
-        network: The flexible network.
-        name: Of the sub-model, or "all".
-        rows: A dict for each sub-model: name, parameters, multiply_adds and what else is known.
-        class_names: Names in the order of `class_id`, or None.
-        run: JSON value that says where the network comes from, or None.
-    """
+    """What holds for all formats of one export of a sub-model, or of "all"; see `writing`."""
     shape, classes = list(network.inputs[0].shape[1:]), network.outputs[0].shape[-1]
     content = _CONTENT.get(shape[-1], f"{shape[-1]} channels in 0..255")
     document = {
@@ -49,11 +41,7 @@ def begin(network, name, rows, class_names=None, run=None):
 
 
 def read(directory):
-    """The manifest of a directory; None if it has none.
-
-    Raises:
-        ValueError: manifest.json is damaged.
-    """
+    """The manifest of a directory, None if it has none; ValueError if it is damaged."""
     path = pathlib.Path(directory, NAME)
     try:
         return files.read_json(path)
@@ -65,19 +53,10 @@ def read(directory):
 
 
 def merge(document, earlier, directory, overwrite=False):
-    """Takes over the formats that the directory holds already, of the same network.
+    """Takes over the formats of the same network that an earlier manifest lists.
 
-    Args:
-        document: What `begin` returns.
-        earlier: What `read` returned for the directory.
-        directory: Of the export.
-        overwrite: Whether the export of another network or sub-model may be replaced.
-
-    Returns:
-        The manifest, and the paths of what an export of another network left there.
-
-    Raises:
-        ValueError: The directory holds the export of another network or sub-model.
+    Returns the manifest, and the paths of an export of another network, which `overwrite` allows to
+    be replaced; ValueError if it does not.
     """
     if earlier is None:
         return document, []
@@ -94,16 +73,9 @@ def merge(document, earlier, directory, overwrite=False):
 
 
 def check_own(path, document):
-    """Raises ValueError if at `path` stands anything that no export wrote.
-
-    Args:
-        path: The file or directory that is to be replaced.
-        document: The manifest of the export that may stand there, whose `formats` list their
-            `files` relative to the directory of `path`; None if there is none.
-    """
-    path = pathlib.Path(path)
+    """Raises ValueError if at `path` stands anything that no export wrote, by its manifest."""
     entries = document["formats"].values() if document else ()
-    own = {name for entry in entries for name in entry["files"]} | {f"{path.name}/{NAME}"}
+    own = {name for entry in entries for name in entry["files"]}
     there = [path] if path.is_file() else [one for one in path.rglob("*") if not one.is_dir()]
     foreign = {one.relative_to(path.parent).as_posix() for one in there} - own
     if foreign:
@@ -123,7 +95,7 @@ def describe(path, **facts):
         "files": content,
         **files.rounded(facts),
         "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": versions(),
+        "versions": {"ipkd_tf": __version__, **_versions()},
     }
 
 
@@ -132,9 +104,8 @@ def write(document, directory):
     files.write_json(pathlib.Path(directory, NAME), document)
 
 
-def versions():
-    """Version of this package, and of those that write files, where installed."""
-    found = {"ipkd_tf": __version__}
+def _versions():
+    found = {}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

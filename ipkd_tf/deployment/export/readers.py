@@ -12,7 +12,7 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 def open_model(path, threads=None):
-    """Opens an exported file with the runtime of its format. Nothing in it is imported or run.
+    """Opens an exported file with the runtime of its format; nothing that it names is imported.
 
     Args:
         path: A .keras, .tflite or .onnx file, the directory of a SavedModel, or that of an export

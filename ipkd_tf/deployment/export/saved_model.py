@@ -20,14 +20,7 @@ def write_keras(models, path, calibration_images=None):
 
 
 class Endpoints(tf.Module):
-    """One function for each model, over shared weights.
-
-    Args:
-        models: Functional models of named inputs, smallest first.
-
-    Attributes:
-        functions: Concrete functions of the inputs by model name, smallest first.
-    """
+    """One function for each model, by name, over shared weights; inputs keep their names."""
 
     def __init__(self, models):
         super().__init__()

@@ -8,16 +8,7 @@ from ipkd_tf.models import folding
 
 
 def serving_model(submodel, fold=True):
-    """Returns a sub-model with the inputs and outputs of an exported file.
-
-    Args:
-        submodel: `keras.Model` from images `[batch, height, width, channels]` in 0..255 to logits.
-        fold: Whether batch normalisation is folded into the convolutions.
-
-    Returns:
-        A `keras.Model` of the same name from uint8 `image` to a dict of `logits` and
-        `probabilities`, float32 `[batch, classes]`, and `class_id`, int32 `[batch]`.
-    """
+    """A sub-model with the input and outputs of an exported file, normalisation folded or not."""
     submodel_logits = folding.fold_batch_normalization(submodel) if fold else submodel
     image = keras.Input(submodel.inputs[0].shape[1:], dtype="uint8", name="image")
     logits = submodel_logits(keras.ops.cast(image, "float32"))
@@ -35,9 +26,6 @@ def serving_models(submodels):
 
     Where each sub-model has batch normalisation of its own behind a shared kernel, folding would
     turn the one kernel into one for each sub-model.
-
-    Args:
-        submodels: List of `keras.Model`, smallest first.
     """
     if len(submodels) == 1:
         return [serving_model(submodels[0])]

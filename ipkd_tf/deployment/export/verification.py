@@ -12,13 +12,7 @@ _PROBABILITY = 0.05  # int8 rounds probabilities to 1/256, their exponentials co
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What a network computes for images at some of its sub-models.
-
-    Attributes:
-        images: uint8 `[images, height, width, channels]`.
-        labels: Integers `[images]`, or None.
-        logits: float32 `[images, classes]` by the sub-model's name.
-    """
+    """Images, their labels or None, and the network's logits for them by sub-model."""
 
     images: np.ndarray
     labels: np.ndarray | None
@@ -59,16 +53,9 @@ def predict(model, images, signature):
 def compare(outputs, logits, labels=None):
     """Compares the outputs of a file with the logits of the network.
 
-    Args:
-        outputs: Dict of `logits`, `probabilities`, `class_id`.
-        logits: float32 `[images, classes]` of the network, for the same images.
-        labels: Integer `[images]`, or None.
-
-    Returns:
-        Dict of `images` (their number), `largest_difference` (of a logit), `largest_logit`
-        (absolute), `probability_difference` (largest, of the file's probabilities from the softmax
-        of its own logits), `equal_decisions` (share) and, with labels, `accuracy` of the file and
-        `network_accuracy`.
+    Returns a dict of `images` (their number), `largest_difference` (of a logit), `largest_logit`
+    (absolute), `probability_difference` (largest, from the softmax of the file's own logits),
+    `equal_decisions` (share) and, with labels, `accuracy` of the file and `network_accuracy`.
     """
     decisions = logits.argmax(axis=-1)
     shifted = np.exp(outputs["logits"] - outputs["logits"].max(axis=-1, keepdims=True))
