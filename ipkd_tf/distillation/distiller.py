@@ -5,33 +5,48 @@ import tensorflow as tf
 
 from ipkd_tf.distillation import losses
 from ipkd_tf.distillation import teachers as teacher_weights
-from ipkd_tf.models import flexible
+from ipkd_tf.distillation.outside import OutsideTeachers
+from ipkd_tf.models import flexible, keras_hooks
+
+_LOSSES = ("loss", "hard_loss", "soft_loss")
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
-class InplaceDistiller(keras.Model):
+class InplaceDistiller(keras_hooks.Trainer):
     """Trains all sub-models of a flexible network together, larger ones teaching smaller ones.
 
     Args:
         network: A functional `keras.Model` whose outputs are the logits `[batch, classes]` of its
             sub-models, smallest first: an `ipkd_tf.models` family or one of your own.
-        teachers: Who teaches whom: `none`, `ipkd`, `ipkd_ta_1`, `ipkd_ta_m`, a text such as
-            `0:6,1:2+6`, or a matrix `[n, n]`; see `ipkd_tf.teachers.from_spec`.
+        teachers: Who teaches whom: `none`, `ipkd`, `ipkd_ta_1`, `ipkd_ta_m`, `kd`, a text such as
+            `0:6,1:2+6,2:t1`, or a matrix `[n, n + m]`; see `ipkd_tf.teachers.from_spec`.
         distillation_weight: Share lambda of the loss, in [0, 1], that a taught sub-model receives
             from its teachers; the labels keep the rest.
         temperature: Temperature of teacher and student in the distillation terms.
         divergence: `kl`, `ce` or `reverse_kl`; see `ipkd_tf.losses`.
         top_5: Whether to log the top-5 accuracy of each sub-model as well.
+        outside: m trained models from the same images to logits of the same classes, frozen
+            teachers t1, t2, ...; of several outputs the last, the largest, counts. They compute in
+            inference mode, stay as they are, and are neither counted nor saved with the distiller:
+            a loaded one must be given them by `set_outside` before it computes a loss.
+        seed: Of what a network that draws its sub-models anew at each step draws.
 
     Logs `loss` and its parts `hard_loss` (labels) and `soft_loss` (teachers), the accuracy of each
     sub-model by name (`exit_1_accuracy`), and their mean, `avg_accuracy`.
 
+    A network may define `draw(seed, step)` and `train_logits(images, drawn)`, as
+    `ipkd_tf.models.FlexibleNetwork`; then W is for the `drawn` sub-models of a step, and auxiliary
+    logits learn from the labels alone, with the weight `auxiliary_weight`, 1 if it has none. As
+    long as it draws, training logs the losses only; validation logs the named sub-models always,
+    taught as the method says (by the labels alone where a matrix is of another size).
+
     Under a `tf.distribute` strategy the step is that of one device with the same global batch: the
-    optimizer's `global_clipnorm` and loss scaling see the gradients of all replicas together.
+    optimizer's clipping and loss scaling see the gradients of all replicas together.
     (Batch normalisation too, where its layers are `synchronized`.)
 
-    Labels are integers `[batch]` or probabilities `[batch, classes]`. Sample weights scale the
-    examples of a weighted mean; the weight 0 takes an example out of losses and metrics.
+    Labels are integers `[batch]` or probabilities `[batch, classes]`. Sample weights `[batch]`
+    scale the examples of a weighted mean; the weight 0 takes an example out of losses and metrics,
+    even if it is NaN. Labels and weights may be columns `[batch, 1]`.
 
     Raises:
         ValueError: The network, the teachers or a setting is not as described.
@@ -41,7 +56,7 @@ class InplaceDistiller(keras.Model):
         >>> distiller.compile(optimizer=ipkd_tf.optimizers.SGD(0.1, momentum=0.9))
         >>> distiller.fit(train, validation_data=test, epochs=300)
 
-    Source: Ozerov & Duong, EUSIPCO 2021, Equations 4 to 7.
+    Source: Ozerov & Duong, EUSIPCO 2021, Equations 3 to 7.
     """
 
     def __init__(
@@ -52,42 +67,87 @@ class InplaceDistiller(keras.Model):
         temperature=5.0,
         divergence="kl",
         top_5=False,
+        outside=(),
+        seed=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.submodel_names = flexible.names(network)
         self.network = network
-        self.teachers = teacher_weights.from_spec(teachers, len(self.submodel_names))
         losses.check_settings(distillation_weight, temperature, divergence)
         self.distillation_weight = distillation_weight
         self.temperature = temperature
         self.divergence = divergence
         self.top_5 = top_5
-        names = ["loss", "hard_loss", "soft_loss", "avg_accuracy"]
+        self.seed = seed
+        outside = [outside] if isinstance(outside, keras.Model) else outside
+        self._set_teachers(teachers, outside if isinstance(outside, int) else len(outside))
+        self._outside = None
+        if not (isinstance(outside, int) and outside):
+            self.set_outside(outside or ())
+        names = [*_LOSSES, "avg_accuracy"]
         names += [f"{name}_accuracy" for name in self.submodel_names]
         names += [f"{name}_top_5_accuracy" for name in self.submodel_names if top_5]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                "Expected sub-models whose metrics have different names, also from avg_accuracy; "
+                f"rename an output layer. Received: submodel_names={self.submodel_names}"
+            )
         self._means = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
+    def _set_teachers(self, teachers, outside):
+        """Builds W for what a step trains, and for the named sub-models, which validation sees."""
+        named = len(self.submodel_names)
+        drawn = getattr(self.network, "drawn", named)
+        self.teachers = teacher_weights.from_spec(teachers, drawn, outside)
+        self._text = teachers if isinstance(teachers, str) else None
+        fits = drawn == named or self._text in teacher_weights.METHODS
+        spec = (self._text or self.teachers) if fits else "none"
+        self._teachers_of_named = teacher_weights.from_spec(spec, named, outside)
+
+    def set_outside(self, models):
+        """Gives the outside teachers to a distiller that was loaded without them.
+
+        Raises:
+            ValueError: They are more or fewer than before, or do not fit the network.
+        """
+        count = self.teachers.shape[1] - len(self.teachers)
+        if len(models) != count:
+            raise ValueError(f"Expected {count} outside teachers. Received: {len(models)}")
+        self._outside = OutsideTeachers(models, self.network)
+
     @property
     def metrics(self):
-        return list(self._means.values())
+        return [
+            keras_hooks.MonitoredMetric(mean, "down" if name in _LOSSES else "up")
+            for name, mean in self._means.items()
+        ]
+
+    def get_metrics_result(self):
+        """Returns the metrics by name; while a network draws, those of what it trains."""
+        drew = tf.executing_eagerly() and not self._means["avg_accuracy"].count.numpy()
+        return self._results(_LOSSES if drew and self._means["loss"].count.numpy() else self._means)
+
+    def _results(self, names):
+        return {name: mean.result() for name, mean in self._means.items() if name in names}
 
     def call(self, inputs, training=None):
         """Returns the logits of every sub-model, a list of n tensors `[batch, classes]`."""
         return keras.tree.flatten(self.network(inputs, training=training))
 
-    def compile(self, optimizer="sgd", loss=None, metrics=None, **kwargs):
+    def compile(self, optimizer="sgd", loss=None, **kwargs):
         """Configures training as `keras.Model.compile`; loss and metrics are the distiller's own.
 
         Raises:
-            ValueError: A loss or metrics are given; they would have no effect.
+            ValueError: A loss, metrics or their weights are given; they would have no effect.
         """
-        if loss is not None or metrics is not None:
+        names = "loss_weights", "metrics", "weighted_metrics"
+        given = {"loss": loss} | {name: kwargs.pop(name, None) for name in names}
+        if given := {name: value for name, value in given.items() if value is not None}:
             raise ValueError(
                 "Expected no loss and no metrics: the distiller has its own, set by the arguments "
-                "of its constructor. "
-                f"Received: loss={loss!r}, metrics={metrics!r}"
+                f"of its constructor. Received: {given}"
             )
         super().compile(optimizer=optimizer, **kwargs)
         with self.distribute_strategy.scope():
@@ -97,47 +157,47 @@ class InplaceDistiller(keras.Model):
         # Keras does this by itself only for a model that keeps Model.compile as it is.
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Does nothing: network, metrics and optimizer are built already.
-
-        Keras would take the mean of the replicas' first batches, which fails where these differ in
-        size.
-        """
-
     def train_step(self, data):
-        images, labels, weights = self._unpack(data)
+        images, labels, weights = _unpack(data)
+        outside = self._outside_logits(images)
         with tf.GradientTape() as tape:
-            logits = self(images, training=True)
-            hard, soft = self._hard_and_soft(labels, logits)
+            logits, auxiliary, drawn = self._train_logits(images)
+            hard, soft = self._hard_and_soft(labels, logits, outside, weights, self.teachers)
+            if auxiliary:
+                alone, _ = self._hard_and_soft(labels, auxiliary, [], weights, "none")
+                hard += getattr(self.network, "auxiliary_weight", 1.0) * alone
             loss = self._replica_loss(hard + soft, weights)
             scaled = self.optimizer.scale_loss(loss)
-        gradients = self._over_replicas(tape.gradient(scaled, self.trainable_weights))
+        gradients = tape.gradient(scaled, self.trainable_weights)
+        gradients = keras_hooks.sum_over_replicas(self.optimizer, gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return self._logs(labels, logits, hard, soft, weights)
+        return self._logs(labels, None if drawn else logits, hard, soft, weights)
 
     def test_step(self, data):
-        images, labels, weights = self._unpack(data)
-        logits = self(images, training=False)
-        hard, soft = self._hard_and_soft(labels, logits)
+        images, labels, weights = _unpack(data)
+        logits, outside = self(images, training=False), self._outside_logits(images)
+        hard, soft = self._hard_and_soft(labels, logits, outside, weights, self._teachers_of_named)
         return self._logs(labels, logits, hard, soft, weights)
 
-    def _unpack(self, data):
-        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        labels = tf.convert_to_tensor(labels)
-        if labels.shape.rank == 2 and labels.dtype.is_integer:
-            labels = tf.squeeze(labels, 1)  # as in keras.datasets: one column of class numbers
-        weights = tf.ones(tf.shape(labels)[:1]) if weights is None else tf.cast(weights, tf.float32)
-        return images, labels, weights
+    def _train_logits(self, images):
+        """Logits of what a step trains, auxiliary logits, and whether it drew at all."""
+        if not hasattr(self.network, "train_logits"):
+            return self(images, training=True), [], False
+        step = keras.ops.convert_to_tensor(self.optimizer.iterations)
+        drawn = self.network.draw(self.seed, step)
+        return *self.network.train_logits(images, drawn), drawn is not None
 
-    def _hard_and_soft(self, labels, logits):
-        return losses.per_example_losses(
-            labels,
-            logits,
-            self.teachers,
-            self.distillation_weight,
-            self.temperature,
-            self.divergence,
-        )
+    def _outside_logits(self, images):
+        if self._outside is None:
+            raise ValueError(
+                "This distiller was loaded without its outside teachers, which are not saved with "
+                "it; call set_outside. Received: outside=None"
+            )
+        return self._outside.logits(images)
+
+    def _hard_and_soft(self, labels, logits, outside, weights, teachers):
+        settings = self.distillation_weight, self.temperature, self.divergence
+        return losses.per_example_losses(labels, logits, teachers, *settings, outside, weights)
 
     def _replica_loss(self, per_example, weights):
         """This replica's part of the mean loss over the global batch.
@@ -146,6 +206,7 @@ class InplaceDistiller(keras.Model):
         batch: right also when the last batch splits unevenly.
         """
         replica = tf.distribute.get_replica_context()
+        weights = tf.ones_like(per_example) if weights is None else weights
         weight = tf.reduce_sum(weights)
         if replica.num_replicas_in_sync > 1:
             weight = replica.all_reduce("SUM", weight)
@@ -153,79 +214,72 @@ class InplaceDistiller(keras.Model):
         loss = tf.math.divide_no_nan(total, tf.cast(weight, total.dtype))
         return loss + sum(self.losses) / replica.num_replicas_in_sync
 
-    def _over_replicas(self, gradients):
-        """Gradients that make every replica clip and test for infinity what all sum up to.
-
-        Keras looks at each replica's own gradients before it adds them up. There one replica may
-        clip or skip a step that another takes, so here they are added up first and divided, for
-        the optimizer adds them up again. As this costs a second all-reduce, it is done only for
-        an optimizer with `global_clipnorm` or loss scaling.
-        """
-        replica = tf.distribute.get_replica_context()
-        replicas = replica.num_replicas_in_sync
-        scaling = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        clip_norm = getattr(self.optimizer, "inner_optimizer", self.optimizer).global_clipnorm
-        if replicas == 1 or not (scaling or clip_norm):
-            return gradients
-        gradients = replica.all_reduce("SUM", gradients)
-        if clip_norm:
-            # The optimizer's own clipping finds the divided gradients short enough.
-            scale = tf.convert_to_tensor(self.optimizer.dynamic_scale) if scaling else 1.0
-            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm * scale)
-        return [gradient / replicas for gradient in gradients]
-
-    def _make_function(self, step_function):
-        """Keras's training or test function; one of its own for several hosts, where that fails.
-
-        Keras reduces the logs of a step in a way that MultiWorkerMirroredStrategy does not know
-        (keras-team/keras#20585). Here they are the first local replica's; at the end of an epoch
-        `fit` and `evaluate` read the metrics anyway, summed over all.
-        """
-        if not isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            return super()._make_function(step_function)
-
-        @tf.function(reduce_retracing=True, jit_compile=self.jit_compile)
-        def step(batch):
-            logs = self.distribute_strategy.run(step_function, args=(batch,))
-            return {
-                k: self.distribute_strategy.experimental_local_results(v)[0]
-                for k, v in logs.items()
-            }
-
-        return lambda iterator: step(next(iterator))
-
     def _logs(self, labels, logits, hard, soft, weights):
+        """Takes the losses, and the accuracies if the logits are those of the named sub-models."""
+        values = {"loss": hard + soft + sum(self.losses), "hard_loss": hard, "soft_loss": soft}
+        if logits is not None:
+            values |= self._accuracies(labels, logits)
+        for name, value in values.items():
+            self._means[name].update_state(value, sample_weight=weights)
+        return self._results(values)
+
+    def _accuracies(self, labels, logits):
         classes = labels if labels.dtype.is_integer else tf.argmax(labels, axis=-1)
         matches = [keras.metrics.sparse_categorical_accuracy(classes, a) for a in logits]
-        values = {
-            "loss": hard + soft + sum(self.losses),
-            "hard_loss": hard,
-            "soft_loss": soft,
-            "avg_accuracy": tf.reduce_mean(tf.stack(matches), axis=0),
-        }
+        values = {"avg_accuracy": tf.reduce_mean(tf.stack(matches), axis=0)}
         for name, match, a in zip(self.submodel_names, matches, logits, strict=True):
             values[f"{name}_accuracy"] = match
             if self.top_5:
-                top_5 = keras.metrics.sparse_top_k_categorical_accuracy(
+                values[f"{name}_top_5_accuracy"] = keras.metrics.sparse_top_k_categorical_accuracy(
                     classes, tf.cast(a, tf.float32), k=5
                 )
-                values[f"{name}_top_5_accuracy"] = top_5
-        for name, value in values.items():
-            self._means[name].update_state(value, sample_weight=weights)
-        return self.get_metrics_result()
+        return values
 
     def get_config(self):
+        """Returns the constructor's arguments; of outside teachers only their number."""
         return {
             **super().get_config(),
             "network": keras.saving.serialize_keras_object(self.network),
-            "teachers": self.teachers.tolist(),
+            "teachers": self._text or self.teachers.tolist(),
             "distillation_weight": self.distillation_weight,
             "temperature": self.temperature,
             "divergence": self.divergence,
             "top_5": self.top_5,
+            "outside": self.teachers.shape[1] - len(self.teachers),
+            "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
         return cls(**{**config, "network": network})
+
+
+def _unpack(data):
+    """Images, labels and weights; of images of weight 0 what is not finite is 0."""
+    images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+    labels = tf.convert_to_tensor(labels)
+    if labels.dtype.is_integer:
+        labels = _flatten("Class numbers", labels)
+    if weights is None:
+        return images, labels, None
+    weights = _flatten("Sample weights", tf.cast(weights, tf.float32))
+
+    def clean(values):
+        if not values.dtype.is_floating:
+            return values
+        keep = tf.reshape(weights != 0, [-1] + [1] * (values.shape.rank - 1))
+        return tf.where(keep | tf.math.is_finite(values), values, tf.zeros_like(values))
+
+    return keras.tree.map_structure(clean, images), labels, weights
+
+
+def _flatten(what, values):
+    """Values `[batch]`; Keras also hands over columns, and unknown ranks if it has seen both."""
+    shape = values.shape
+    if shape.rank is not None and (shape.rank not in (1, 2) or shape.rank == 2 and shape[1] != 1):
+        raise ValueError(
+            f"{what} must be one number per example, [batch] or [batch, 1] (probabilities are "
+            f"floating-point numbers [batch, classes]). Received: shape={shape}"
+        )
+    return tf.reshape(values, [-1])

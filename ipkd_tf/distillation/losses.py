@@ -1,4 +1,4 @@
-"""The objective of in-place knowledge distillation (paper, Equations 4 to 7) as pure functions.
+"""The objective of in-place knowledge distillation (paper, Equations 3 to 7) as pure functions.
 
 With logits a[i] of the sub-models, labels y, teacher weights W whose rows sum to r_i, distillation
 weight L and temperature T, the loss of one example is
@@ -6,7 +6,8 @@ weight L and temperature T, the loss of one example is
     sum_i [ (1 - L r_i) CE(y, softmax(a[i]))
             + L T^2 sum_j W[i, j] D(softmax(a[j] / T), softmax(a[i] / T)) ]
 
-where a[j] is a constant: no gradient reaches a teacher through its teaching.
+where j runs over the sub-models and then the outside teachers, and a[j] is a constant: no gradient
+reaches a teacher through its teaching.
 
 At high temperatures all distributions are nearly uniform: entropies close to log(C) cancel, and
 T^2 magnifies what rounding leaves. So every distribution is held relative to the uniform one, as
@@ -31,19 +32,21 @@ def inplace_distillation_loss(
     temperature,
     divergence="kl",
     sample_weight=None,
+    outside=(),
 ):
     """Returns the objective averaged over the batch.
 
     Args:
         labels: `[batch]` integers or `[batch, classes]` probabilities.
         logits: list of n tensors `[batch, classes]`, smallest sub-model first.
-        teachers: teacher weights `[n, n]`, or anything else `teachers.from_spec` reads.
+        teachers: teacher weights `[n, n + m]`, or anything else `teachers.from_spec` reads.
         distillation_weight: L in [0, 1], the teachers' share in the loss of a taught sub-model.
         temperature: T > 0, which softens teachers and students alike.
         divergence: `"kl"`, KL(teacher || student); `"ce"`, cross-entropy with the teacher as
             target; `"reverse_kl"`, KL(student || teacher).
-        sample_weight: `[batch]` non-negative numbers; the mean is weighted by them, so weight 0
-            removes an example. If they are all 0, the loss is 0.
+        sample_weight: `[batch]` non-negative numbers; the mean is weighted by them. Weight 0
+            removes an example, even one that is NaN. If they are all 0, the loss is 0.
+        outside: list of m tensors `[batch, classes]`, logits of outside teachers.
 
     Returns:
         Scalar in nats, float32 (float64 if any logits are float64).
@@ -56,25 +59,29 @@ def inplace_distillation_loss(
         >>> float(inplace_distillation_loss([0], logits, "ipkd", 0.8, 5.0))
         1.0482...  # 0.2 * 0.6931 + 0.0486 from the label, 0.8 * 25 * 0.0431 from the teacher
     """
-    hard, soft = per_example_losses(
-        labels, logits, teachers, distillation_weight, temperature, divergence
-    )
+    settings = distillation_weight, temperature, divergence
+    hard, soft = per_example_losses(labels, logits, teachers, *settings, outside, sample_weight)
     losses = hard + soft
     if sample_weight is None:
         return tf.reduce_mean(losses)
     weights = tf.cast(tf.convert_to_tensor(sample_weight), losses.dtype)
-    if not weights.shape.is_compatible_with(losses.shape):
-        raise ValueError(
-            f"Sample weights must have one number per example, shape {losses.shape}. "
-            f"Received: sample_weight.shape={weights.shape}"
-        )
     return tf.math.divide_no_nan(tf.reduce_sum(weights * losses), tf.reduce_sum(weights))
 
 
-def per_example_losses(labels, logits, teachers, distillation_weight, temperature, divergence="kl"):
+def per_example_losses(
+    labels,
+    logits,
+    teachers,
+    distillation_weight,
+    temperature,
+    divergence="kl",
+    outside=(),
+    sample_weight=None,
+):
     """Returns the two parts of the objective for each example; the loss is their sum.
 
-    Args: see `inplace_distillation_loss`.
+    Args: see `inplace_distillation_loss`. Here sample weights do not scale: where one is 0, zeros
+        stand for labels and logits, so that neither loss nor gradient is NaN.
 
     Returns:
         `(hard, soft)`, each `[batch]`: the labels' part sum_i (1 - L r_i) CE_i, and the
@@ -84,15 +91,33 @@ def per_example_losses(labels, logits, teachers, distillation_weight, temperatur
         ValueError: an argument is out of range, or shapes or dtypes do not fit.
     """
     check_settings(distillation_weight, temperature, divergence)
-    logits = _check_logits(logits)
-    labels = _check_labels(labels, logits[0])
-    teacher_weights = from_spec(teachers, len(logits))
+    n = len(logits)
+    all_logits = _check_logits([*logits, *outside])
+    labels = _check_labels(labels, all_logits[0])
+    if sample_weight is not None:
+        labels, *all_logits = _take_out(sample_weight, labels, *all_logits)
+    teacher_weights = from_spec(teachers, n, len(outside))
     taught = teacher_weights.any(axis=1)
-    hard = _hard_loss(labels, logits, 1.0 - distillation_weight * taught)
+    hard = _hard_loss(labels, all_logits[:n], 1.0 - distillation_weight * taught)
     if distillation_weight == 0 or not taught.any():
         return hard, tf.zeros_like(hard)
-    soft = _soft_loss(logits, teacher_weights, temperature, divergence)
+    soft = _soft_loss(all_logits, teacher_weights, temperature, divergence)
     return hard, distillation_weight * temperature**2 * soft
+
+
+def _take_out(sample_weight, labels, *logits):
+    """Returns zeros for the examples of weight 0, for 0 * NaN is NaN, in a gradient too."""
+    weights = tf.convert_to_tensor(sample_weight)
+    if not weights.shape.is_compatible_with(logits[0].shape[:1]):
+        raise ValueError(
+            f"Sample weights must have one number per example, shape {logits[0].shape[:1]}. "
+            f"Received: sample_weight.shape={weights.shape}"
+        )
+    out = tf.reshape(weights == 0, [-1, 1])
+    zero = tf.zeros([], labels.dtype)
+    yield tf.where(out[:, 0] if labels.dtype.is_integer else out, zero, labels)
+    for one in logits:
+        yield tf.where(out, tf.zeros([], one.dtype), one)
 
 
 def _hard_loss(labels, logits, weights):
@@ -100,15 +125,23 @@ def _hard_loss(labels, logits, weights):
     cross_entropy = (
         tf.nn.sparse_softmax_cross_entropy_with_logits
         if labels.dtype.is_integer
-        else tf.nn.softmax_cross_entropy_with_logits
+        else _soft_label_cross_entropy
     )
-    return tf.add_n(
-        [
-            weight * cross_entropy(labels=labels, logits=one)
-            for weight, one in zip(weights, logits, strict=True)
-            if weight
-        ]
-    )
+    terms = [
+        weight * cross_entropy(labels=labels, logits=one)
+        for weight, one in zip(weights, logits, strict=True)
+        if weight
+    ]
+    return tf.add_n(terms or [tf.zeros_like(logits[0][:, 0])])
+
+
+def _soft_label_cross_entropy(labels, logits):
+    """Returns -sum_c labels[c] log softmax(logits)[c], `[batch]`, for labels of any sum."""
+    # TensorFlow's gradient, softmax - labels, is that of labels that sum to 1.
+    total = tf.reduce_sum(labels, axis=-1, keepdims=True)
+    total = tf.where(abs(total - 1) < 1e-5, tf.ones_like(total), total)  # probabilities, rounded
+    labels = tf.math.divide_no_nan(labels, total)
+    return total[:, 0] * tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
 def _soft_loss(logits, teacher_weights, temperature, divergence):
@@ -207,8 +240,8 @@ def _check_logits(logits):
         shape.rank not in (None, 2) or not shape.is_compatible_with(shapes[0]) for shape in shapes
     ):
         raise ValueError(
-            f"Logits must be a list with one tensor [batch, classes] per sub-model, all of the "
-            f"same shape. Received: shapes={shapes}"
+            f"Logits must be a list with one tensor [batch, classes] per sub-model (and per "
+            f"outside teacher), all of the same shape. Received: shapes={shapes}"
         )
     wide = any(one.dtype == tf.float64 for one in logits)
     return [tf.cast(one, tf.float64 if wide else tf.float32) for one in logits]

@@ -11,6 +11,8 @@ except ImportError as error:
         "ipkd_tf runs on Keras with TensorFlow: set KERAS_BACKEND=tensorflow. "
         f"Received: a backend that is not installed ({error})"
     ) from error
+import tensorflow as tf
+from keras.src.trainers import compile_utils
 
 _SETUP = {"backend": "tensorflow", "image_data_format": "channels_last", "floatx": "float32"}
 
@@ -40,3 +42,95 @@ def producer(tensor):
 def load_error_cause(error):
     """The first line of what Keras's loading says after a page of configuration."""
     return str(error).rpartition("Exception encountered:")[-1].strip().partition("\n")[0]
+
+
+class Trainer(keras.Model):
+    """A model that is built when constructed, and whose steps run under every strategy."""
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Does nothing, as all is built.
+
+        Keras would take the mean of the replicas' first batches, which fails where these differ in
+        size.
+        """
+
+    def _make_function(self, step_function):
+        """Keras's training or test function; one of its own for several hosts, where that fails.
+
+        Keras reduces the logs of a step in a way that MultiWorkerMirroredStrategy does not know
+        (keras-team/keras#20585). Here they are the first local replica's; at the end of an epoch
+        `fit` and `evaluate` read the metrics anyway, summed over all.
+        """
+        strategy = self.distribute_strategy
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return super()._make_function(step_function)
+
+        def step(batch):
+            logs = strategy.run(step_function, args=(batch,))
+            return {k: strategy.experimental_local_results(v)[0] for k, v in logs.items()}
+
+        if not self.run_eagerly:
+            step = tf.function(step, reduce_retracing=True, jit_compile=self.jit_compile)
+
+        def steps(iterator):
+            logs = None
+            for _, batch in zip(range(self.steps_per_execution), iterator, strict=False):
+                logs = step(batch)
+            if logs is None:
+                raise StopIteration
+            return logs
+
+        return steps
+
+
+class MonitoredMetric(compile_utils.MetricsList):
+    """A metric where callbacks without a `mode` look for its direction, `up` or `down`."""
+
+    def __init__(self, metric, direction):
+        super().__init__([metric], name=metric.name)
+        metric._direction = direction
+
+    def result(self):
+        return self.metrics[0].result()
+
+
+def inner_optimizer(optimizer):
+    """The optimizer that a LossScaleOptimizer wraps, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def sum_over_replicas(optimizer, gradients):
+    """Gradients that make every replica clip and test for infinity what all sum up to.
+
+    Keras looks at each replica's own gradients before it adds them up. There one replica may clip
+    or skip a step that another takes, so here they are added up first, clipped and divided, for
+    the optimizer adds them up again: its own clipping finds them short enough. As this costs a
+    second all-reduce, it is done only for an optimizer with clipping or loss scaling.
+    """
+    replica = tf.distribute.get_replica_context()
+    replicas = replica.num_replicas_in_sync
+    inner = inner_optimizer(optimizer)
+    scaling = inner is not optimizer
+    clips = inner.clipnorm or inner.global_clipnorm or inner.clipvalue
+    if replicas == 1 or not (clips or scaling):
+        return gradients
+    # The scale is a power of two: to divide by it and multiply again loses no bit.
+    scale = tf.convert_to_tensor(optimizer.dynamic_scale) if scaling else 1.0
+    total = replica.all_reduce("SUM", gradients)
+    clipped = inner._clip_gradients([gradient / scale for gradient in total])
+    return [gradient * scale / replicas for gradient in clipped]
+
+
+def moving_averages(optimizer):
+    """The averages that an optimizer with `use_ema` keeps, one per trainable variable, in order."""
+    return inner_optimizer(optimizer)._model_variables_moving_average
+
+
+def variable_index(optimizer, variable):
+    """Number of a `tf.Variable` of the current replica among those that the optimizer trains."""
+    return optimizer._get_variable_index(variable)
+
+
+def resource(variable):
+    """Handle of a Keras variable's storage on the current replica, for TensorFlow's raw kernels."""
+    return variable.value.handle

@@ -4,6 +4,8 @@ import contextlib
 
 import keras
 
+from ipkd_tf.models import keras_hooks
+
 
 @contextlib.contextmanager
 def averaged(model):
@@ -16,12 +18,11 @@ def averaged(model):
         >>> with averaged(distiller):
         ...     distiller.network.save("averaged.keras")
     """
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not optimizer.use_ema:
+    if not keras_hooks.inner_optimizer(model.optimizer).use_ema:
         yield
         return
     own = _values(model.trainable_variables)
-    _assign(model.trainable_variables, _values(optimizer._model_variables_moving_average))
+    _assign(model.trainable_variables, _values(keras_hooks.moving_averages(model.optimizer)))
     try:
         yield
     finally:

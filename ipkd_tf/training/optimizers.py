@@ -5,6 +5,8 @@ import re
 import keras
 import tensorflow as tf
 
+from ipkd_tf.models import keras_hooks
+
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class SGD(keras.optimizers.SGD):
@@ -68,7 +70,7 @@ class SGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies one step to one variable, `tf.Variable` of the current replica."""
-        index = self._get_variable_index(variable)
+        index = keras_hooks.variable_index(self, variable)
         learning_rate = tf.cast(learning_rate, variable.dtype)
         gradient = tf.cast(gradient, variable.dtype)
         if self._weight_decays[index]:
@@ -79,7 +81,7 @@ class SGD(keras.optimizers.SGD):
         # TensorFlow's own kernel computes PyTorch's rule in a single pass over the weights.
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
-            accum=self.momentums[index].value.handle,
+            accum=keras_hooks.resource(self.momentums[index]),
             lr=learning_rate,
             grad=gradient,
             momentum=tf.cast(self.momentum, variable.dtype),

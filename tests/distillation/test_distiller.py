@@ -39,7 +39,7 @@ def _compiled(network, **arguments):
     return distiller
 
 
-class TrainStepTest(tf.test.TestCase):
+class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_step_follows_the_hand_derived_gradient(self):
         # d/da of CE is p - y, of T^2 KL(q || p_T) is T (p_T - q): Equation 7, three sub-models.
         network, (x, y), weight, temperature = _linear(), _data(), 0.8, 3.0
@@ -104,6 +104,52 @@ class TrainStepTest(tf.test.TestCase):
         self.assertAllClose(results[0], results[1], 1e-5)
         self.assertAllClose(results[0], results[2], 1e-5)
 
+    def test_weights_as_a_column_mean_the_same(self):
+        x, y = _data()
+        weights = np.linspace(0.5, 1.5, 8, dtype="float32")
+        results = []
+        for shape in ([8], [8, 1]):
+            network = _linear()
+            distiller = _compiled(network)
+            distiller.fit(x, y, sample_weight=weights.reshape(shape), batch_size=8, verbose=0)
+            results.append(network.get_weights())
+        for one, other in zip(*results, strict=True):
+            self.assertAllEqual(one, other)
+
+    @parameterized.parameters(
+        ({"sample_weight": np.ones((8, 2), "float32")}, r"Sample weights.*\[batch, 1\].*\(8, 2\)"),
+        ({"y": np.eye(8, dtype="int32")}, r"Class numbers.*floating-point.*shape=\(8, 8\)"),
+        ({"y": np.ones(8, "float32")}, "Labels must be integers"),
+    )
+    def test_labels_and_weights_of_other_shapes_are_refused(self, arguments, message):
+        x, y = _data()
+        with self.assertRaisesRegex(ValueError, message):
+            _compiled(_linear()).fit(x, **{"y": y, **arguments}, batch_size=8, verbose=0)
+
+    def test_one_distiller_takes_labels_and_weights_as_vectors_and_as_columns(self):
+        x, y = _data()
+        distiller = _compiled(_linear())
+        column = np.ones([8, 1], "float32")
+        for labels, weights in ((y, None), (y[:, None], None), (y, column[:, 0]), (y, column)):
+            distiller.fit(x, labels, sample_weight=weights, verbose=0)
+        expected = _compiled(_linear())
+        expected.fit(x, y, epochs=4, shuffle=False, verbose=0)
+        self.assertAllClose(distiller.get_weights(), expected.get_weights(), 1e-5, 1e-6)
+
+    def test_a_weight_of_zero_takes_out_what_is_not_a_number(self):
+        x, y = _data()
+        labels = np.eye(4, dtype="float32")[y]
+        x_wrong, labels_wrong, weights = x.copy(), labels.copy(), np.ones(8, "float32")
+        x_wrong[6], x_wrong[7, 0], labels_wrong[7], weights[6:] = np.nan, np.inf, np.nan, 0.0
+        results = []
+        for arrays in ((x_wrong, labels_wrong, weights), (x[:6], labels[:6])):
+            network = _linear()
+            distiller = _compiled(network)
+            logs = distiller.train_on_batch(*arrays, return_dict=True)
+            scores = distiller.test_on_batch(*arrays, return_dict=True)
+            results.append((logs, scores, network.get_weights()))
+        self.assertAllClose(results[0], results[1], 1e-5)
+
     def test_regularisation_losses_of_the_network_take_part(self):
         x = keras.Input((5,))
         head = keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(0.5))
@@ -116,14 +162,165 @@ class TrainStepTest(tf.test.TestCase):
         self.assertAllClose(head.kernel, before - 0.1 * (gradient + before), 1e-5, 1e-6)
 
 
+class OutsideTest(tf.test.TestCase, parameterized.TestCase):
+    def teacher(self, outputs=1, classes=4):
+        """With statistics, which must not move either, and in training mode other logits."""
+        keras.utils.set_random_seed(7)
+        x = keras.Input((5,))
+        hidden = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
+        heads = [keras.layers.Dense(classes, name=f"out_{k}")(hidden) for k in range(outputs)]
+        return keras.Model(x, heads if outputs > 1 else heads[0], name="teacher")
+
+    def test_a_step_follows_the_hand_derived_gradient(self):
+        # Equation 3 for head_0, the largest of a teacher's outputs beside head_2 for head_1.
+        network, (x, y), weight, temperature = _linear(), _data(), 0.8, 3.0
+        teachers = [self.teacher(), self.teacher(outputs=2)]
+        targets = [_softmax(t.predict(x, verbose=0) / temperature) for t in teachers[:1]]
+        last = _softmax(teachers[1].predict(x, verbose=0)[1] / temperature)
+        before = [head.get_weights() for head in network.layers[1:]]
+        logits = [x @ kernel + bias for kernel, bias in before]
+        soft = [_softmax(a / temperature) for a in logits]
+        targets = [targets[0], (last + soft[2]) / 2, last]
+        distiller = _compiled(
+            network, teachers="0:t1,1:2+t2,2:t2", temperature=temperature, outside=teachers
+        )
+        distiller.train_on_batch(x, y)
+        for head, (kernel, _), a, s, q in zip(
+            network.layers[1:], before, logits, soft, targets, strict=True
+        ):
+            gradient = (1 - weight) * (_softmax(a) - np.eye(4)[y])
+            gradient += weight * temperature * (s - q)
+            expected = kernel - 0.1 * x.T @ gradient / len(x)
+            self.assertAllClose(head.kernel, expected, 1e-5, 1e-6)
+
+    def test_they_stay_as_they_are_and_are_no_part_of_the_distiller(self):
+        network, (x, y), teacher = _linear(), _data(), self.teacher()
+        distiller = _compiled(network, teachers="kd", outside=[teacher])
+        before = teacher.get_weights()
+        history = distiller.fit(x, y, validation_data=(x, y), epochs=2, verbose=0).history
+        for value, earlier in zip(teacher.get_weights(), before, strict=True):
+            self.assertAllEqual(value, earlier)
+        self.assertTrue(teacher.trainable)
+        for kind in ("weights", "trainable_weights"):
+            own = [variable.path for variable in getattr(network, kind)]
+            self.assertEqual([v.path for v in getattr(distiller, kind)], own)
+        self.assertEqual(distiller.count_params(), network.count_params())
+        # lambda T^2 (sum over students) KL of the teacher's answers, as validation saw it.
+        logits, outside = network(x), [teacher(x)]
+        _, soft = losses.per_example_losses(y, logits, "kd", 0.8, 5.0, outside=outside)
+        self.assertAllClose(history["val_soft_loss"][-1], np.mean(soft), 1e-5)
+
+    def test_a_loaded_distiller_asks_for_them_and_goes_on_alike(self):
+        (x, y), path = _data(), os.path.join(self.get_temp_dir(), "distiller.keras")
+        teacher = self.teacher()
+        distiller = _compiled(_linear(), teachers="0:2,1:t1", outside=[teacher], seed=3)
+        distiller.train_on_batch(x, y)
+        distiller.save(path)
+        loaded = keras.models.load_model(path)
+        self.assertAllEqual(loaded.teachers, distiller.teachers)
+        self.assertEqual(loaded.seed, 3)
+        self.assertAllEqual(loaded.predict(x, verbose=0)[0], distiller.predict(x, verbose=0)[0])
+        for use in (loaded.train_on_batch, loaded.test_on_batch):
+            with self.assertRaisesRegex(ValueError, "without its outside teachers.*set_outside"):
+                use(x, y)
+        with self.assertRaisesRegex(ValueError, "Expected 1 outside teachers. Received: 2"):
+            loaded.set_outside([teacher, teacher])
+        loaded.set_outside([teacher])
+        for model in (distiller, loaded):
+            model.train_on_batch(x, y)
+        for one, other in zip(distiller.get_weights(), loaded.get_weights(), strict=True):
+            self.assertAllEqual(one, other)
+
+    def test_teachers_that_do_not_fit_are_refused(self):
+        network = _linear()
+        x = keras.Input((5,))
+        wide = keras.Input((6,))
+        for teacher, message in (
+            (self.teacher(classes=3), r"same data.*t1 with .*-> \(None, 3\)"),
+            (
+                keras.Model(wide, keras.layers.Dense(4)(wide)),
+                r"takes the network's images.*t1 with \[\(None, 6\)\]",
+            ),
+            (keras.Model(x, x[:, None]), "output \\[batch, classes\\]"),
+        ):
+            with self.assertRaisesRegex(ValueError, message):
+                distillation.InplaceDistiller(network, teachers="kd", outside=teacher)
+        with self.assertRaisesRegex(ValueError, "pass a trained model as outside="):
+            distillation.InplaceDistiller(network, teachers="kd")
+
+
+class DrawnNetwork(keras.Model):
+    """Trains two of three sub-models, drawn anew at each step, and a leaf that is none."""
+
+    drawn = 2
+    auxiliary_weight = 0.5
+
+    def draw(self, seed, step):
+        smaller = (seed + tf.cast(step, tf.int32)) % 2
+        return tf.stack([smaller, 2])
+
+    def train_logits(self, images, drawn):
+        logits = tf.stack(self(images, training=True))
+        return tf.unstack(tf.gather(logits, drawn), num=2), [3.0 * logits[0]]
+
+
+def _drawn_network():
+    linear = _linear()
+    return DrawnNetwork(linear.input, linear.outputs)
+
+
+class DrawnTest(tf.test.TestCase):
+    def test_steps_are_those_of_what_was_drawn(self):
+        (x, y), network = _data(), _drawn_network()
+        distiller = _compiled(network, teachers="ipkd", temperature=2.0, seed=5)
+        self.assertAllEqual(distiller.teachers, [[0, 1], [0, 0]])
+        heads = network.layers[1:]
+        for smaller in (1, 0, 1):
+            before = [head.get_weights() for head in heads]
+            logits = [x @ kernel + bias for kernel, bias in before]
+            logs = distiller.train_on_batch(x, y, return_dict=True)
+            pair = [logits[smaller], logits[2]]
+            hard, soft = losses.per_example_losses(y, pair, "ipkd", 0.8, 2.0)
+            leaf, _ = losses.per_example_losses(y, [3 * logits[0]], "none", 0.8, 2.0)
+            hard += 0.5 * leaf
+            expected = {"loss": hard + soft, "hard_loss": hard, "soft_loss": soft}
+            self.assertAllClose(logs, {k: np.mean(v) for k, v in expected.items()}, 1e-5)
+            distiller.reset_metrics()
+            gradient = 0.5 * 3 * (_softmax(3 * logits[0]) - np.eye(4)[y])
+            if smaller == 0:
+                gradient += 0.2 * (_softmax(logits[0]) - np.eye(4)[y])
+                gradient += 0.8 * 2 * (_softmax(logits[0] / 2) - _softmax(logits[2] / 2))
+            expected = before[0][0] - 0.1 * x.T @ gradient / len(x)
+            self.assertAllClose(heads[0].kernel, expected, 1e-5, 1e-6)
+
+    def test_training_logs_losses_and_validation_the_named_submodels(self):
+        (x, y), network = _data(), _drawn_network()
+        distiller = _compiled(network, teachers="ipkd", distillation_weight=0.5)
+        history = distiller.fit(x, y, validation_data=(x, y), epochs=2, verbose=0).history
+        trained = {"loss", "hard_loss", "soft_loss"}
+        named = {"avg_accuracy", *(f"head_{k}_accuracy" for k in range(3))}
+        self.assertEqual({*history}, trained | {f"val_{name}" for name in trained | named})
+        hard, soft = losses.per_example_losses(y, network(x), "ipkd", 0.5, 5.0)
+        self.assertAllClose(history["val_hard_loss"][-1], np.mean(hard), 1e-5)
+        self.assertAllClose(history["val_soft_loss"][-1], np.mean(soft), 1e-5)
+
+    def test_a_matrix_for_the_drawn_leaves_validation_to_the_labels(self):
+        (x, y), network = _data(), _drawn_network()
+        for teachers in ("0:1", [[0, 1], [0, 0]]):
+            distiller = _compiled(network, teachers=teachers)
+            self.assertGreater(distiller.train_on_batch(x, y, return_dict=True)["soft_loss"], 0)
+            scores = distiller.evaluate(x, y, verbose=0, return_dict=True)
+            hard, _ = losses.per_example_losses(y, network(x), "none", 0.5, 5.0)
+            self.assertAllClose(scores["loss"], np.mean(hard), 1e-5)
+
+
 class ReplicaTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.fixture(autouse=True)
     def _strategy(self, mirrored):
         self.strategy = mirrored
 
-    @parameterized.parameters(8, 7)
-    def test_two_replicas_take_the_step_of_one(self, batch):
-        x, y = _data(batch)
+    def test_two_replicas_take_the_step_of_one(self):
+        x, y = _data(15)  # batches of 4 + 4 and of 4 + 3
         dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
         single = _linear()
         expected = _compiled(single).fit(dataset, epochs=2, verbose=0).history
@@ -133,6 +330,24 @@ class ReplicaTest(tf.test.TestCase, parameterized.TestCase):
         history = distiller.fit(dataset, epochs=2, verbose=0).history
         self.assertAllClose(network.get_weights(), single.get_weights(), 1e-5, 1e-6)
         self.assertAllClose(history, expected, 1e-5)
+
+    def test_outside_teachers_are_replicated_and_draws_agree(self):
+        x, y = _data()
+        keras.utils.set_random_seed(7)
+        inputs = keras.Input((5,))
+        normalize = keras.layers.Normalization()
+        normalize.adapt(3 * x + 1)
+        teacher = keras.Model(inputs, keras.layers.Dense(4)(normalize(inputs)))
+
+        def trained():
+            network = _drawn_network()
+            distiller = _compiled(network, teachers="kd", outside=[teacher])
+            history = distiller.fit(x, y, validation_data=(x, y), batch_size=4, verbose=0).history
+            return network.get_weights(), history
+
+        expected = trained()
+        with self.strategy.scope():
+            self.assertAllClose(trained(), expected, 1e-5, 1e-6)
 
 
 class ModelLifeTest(tf.test.TestCase, parameterized.TestCase):
@@ -184,6 +399,36 @@ class ModelLifeTest(tf.test.TestCase, parameterized.TestCase):
         reference = _compiled(_linear()).train_on_batch(x, y, return_dict=True)
         self.assertAllClose(logs["loss"], reference["loss"], 1e-2)
 
+    @parameterized.parameters("loss", "metrics", "loss_weights", "weighted_metrics")
+    def test_what_compile_would_ignore_is_refused(self, name):
+        distiller = distillation.InplaceDistiller(_linear())
+        with self.assertRaisesRegex(ValueError, f"has its own.*{name}.*mse"):
+            distiller.compile(optimizer="sgd", **{name: "mse"})
+
+    def test_callbacks_know_which_way_is_better(self):
+        (x, y), path = _data(), os.path.join(self.get_temp_dir(), "best.keras")
+        callbacks = [
+            keras.callbacks.EarlyStopping("val_avg_accuracy", patience=1),
+            keras.callbacks.ModelCheckpoint(path, "val_head_0_accuracy", save_best_only=True),
+            keras.callbacks.ReduceLROnPlateau("hard_loss"),
+        ]
+        distiller = _compiled(_linear())
+        distiller.fit(x, y, validation_data=(x, y), epochs=1, callbacks=callbacks, verbose=0)
+        ways = [callback.monitor_op for callback in callbacks]
+        self.assertEqual(ways, [keras.ops.greater, keras.ops.greater, keras.ops.less])
+        names = [metric.name for metric in distiller.metrics]
+        self.assertEqual(names[:4], ["loss", "hard_loss", "soft_loss", "avg_accuracy"])
+        self.assertLen(distiller.metrics_variables, 2 * len(names))
+        values = distiller.evaluate(x, y, verbose=0)
+        logs = distiller.evaluate(x, y, verbose=0, return_dict=True)
+        self.assertEqual(values, [logs[name] for name in names])
+
+    def test_submodels_whose_metrics_share_a_name_are_refused(self):
+        x = keras.Input((5,))
+        network = keras.Model(x, [keras.layers.Dense(3, name=n)(x) for n in ("avg", "b")])
+        with self.assertRaisesRegex(ValueError, r"avg_accuracy.*Received: submodel_names=\('avg',"):
+            distillation.InplaceDistiller(network)
+
     @parameterized.parameters(
         ({"teachers": "ipkd_ta_9"}, "ipkd_ta_9"),
         ({"temperature": -1.0}, "temperature=-1.0"),
@@ -200,8 +445,3 @@ class ModelLifeTest(tf.test.TestCase, parameterized.TestCase):
         maps = keras.Model(x, [keras.layers.Conv2D(2, 1)(x)])
         with self.assertRaisesRegex(ValueError, "output \\[batch, classes\\]"):
             distillation.InplaceDistiller(maps)
-
-    def test_a_loss_of_the_users_own_is_refused(self):
-        distiller = distillation.InplaceDistiller(_linear())
-        with self.assertRaisesRegex(ValueError, "has its own.*mse"):
-            distiller.compile(optimizer="sgd", loss="mse")

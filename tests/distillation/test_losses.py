@@ -37,13 +37,14 @@ def divergence_of_pair(teacher, student, divergence):
     return value, q * (student - teacher - value[:, None])
 
 
-def slow_objective(labels, logits, matrix, weight, temperature, divergence):
+def slow_objective(labels, logits, matrix, weight, temperature, divergence, outside=()):
     """The objective pair by pair in float64: hard and soft part `[batch]`, and gradients.
 
     The gradients are those of the sum over the batch of hard + soft, `[n, batch, classes]`.
     """
     logits = np.asarray(logits, np.float64)
     n, batch, classes = logits.shape
+    teachers_logits = [*logits, *np.asarray(outside, np.float64)]
     targets = np.eye(classes)[labels] if np.ndim(labels) == 1 else np.asarray(labels, np.float64)
     hard, soft = np.zeros(batch), np.zeros(batch)
     gradients = np.zeros_like(logits)
@@ -52,9 +53,9 @@ def slow_objective(labels, logits, matrix, weight, temperature, divergence):
         log_probabilities = log_softmax(logits[i])
         hard -= own_share * np.sum(targets * log_probabilities, -1)
         gradients[i] += own_share * (np.exp(log_probabilities) - targets)
-        for j in range(n):
+        for j, teacher in enumerate(teachers_logits):
             value, gradient = divergence_of_pair(
-                log_softmax(logits[j] / temperature),
+                log_softmax(teacher / temperature),
                 log_softmax(logits[i] / temperature),
                 divergence,
             )
@@ -126,6 +127,16 @@ class SlowFormulaTest(tf.test.TestCase, parameterized.TestCase):
         for one, other in zip(actual, expected, strict=True):
             self.assertAllClose(one, other, rtol=1e-4, atol=1e-5)
 
+    def test_labels_of_another_sum_keep_the_derivative_of_the_value(self):
+        # Half an example: d/da of -0.5 log p[c] is 0.5 p - y; TensorFlow's op has p - y.
+        _, (logits,) = random_problem(n=1, batch=3)
+        labels = np.eye(7, dtype=np.float32)[[1, 2, 3]] * np.float32([[0.5], [2.0], [0.0]])
+        hard, _, (gradient,) = value_and_gradients(labels, [logits], "none", 0.0, 1.0)
+        log_p = log_softmax(np.float64(logits))
+        self.assertAllClose(hard, -np.sum(labels * log_p, -1), rtol=1e-5)
+        expected = labels.sum(-1, keepdims=True) * np.exp(log_p) - labels
+        self.assertAllClose(gradient, expected, rtol=1e-5, atol=1e-6)
+
     def test_by_hand(self):
         """Student (1/2, 1/2), teacher (4/5, 1/5) at temperature 2; teacher (16/17, 1/17) at 1."""
         logits = [[[0.0, 0.0]], [[np.log(16.0), 0.0]]]
@@ -133,6 +144,64 @@ class SlowFormulaTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(hard, [0.25 * np.log(2) + np.log(17)])
         kl = 0.8 * np.log(0.8 / 0.5) + 0.2 * np.log(0.2 / 0.5)
         self.assertAllClose(soft, [0.75 * 4 * kl])
+
+
+class OutsideTest(tf.test.TestCase, parameterized.TestCase):
+    """Columns of W after the sub-models': teachers that are no students."""
+
+    MATRIX = [[0, 0, 0.25, 0.5, 0.25], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]]
+
+    def problem(self):
+        labels, logits = random_problem(n=5)
+        return labels, list(logits[:3]), list(logits[3:])
+
+    @parameterized.parameters(*losses.DIVERGENCES)
+    def test_value_and_gradient(self, divergence):
+        labels, logits, outside = self.problem()
+        for settings in ((0.8, 5.0, divergence), (1.0, 1.0, divergence)):
+            expected = slow_objective(labels, logits, self.MATRIX, *settings, outside)
+            actual = value_and_gradients(labels, logits, self.MATRIX, *settings, outside=outside)
+            for one, other in zip(actual, expected, strict=True):
+                self.assertAllClose(one, other, rtol=2e-5, atol=2e-5)
+
+    def test_no_gradient_reaches_an_outside_teacher(self):
+        labels, logits, outside = self.problem()
+        outside = [tf.Variable(one) for one in outside]
+        with tf.GradientTape() as tape:
+            loss = losses.inplace_distillation_loss(
+                labels, logits, self.MATRIX, 0.8, 5.0, outside=outside
+            )
+        self.assertAllEqual(np.stack(tape.gradient(loss, outside)), np.zeros((2, 5, 7)))
+
+    def test_a_teacher_that_teaches_nobody_changes_nothing(self):
+        labels, logits, outside = self.problem()
+        settings = "ipkd_ta_m", 0.8, 5.0
+        alone = value_and_gradients(labels, logits, *settings)
+        for one, other in zip(
+            alone, value_and_gradients(labels, logits, *settings, outside=outside), strict=True
+        ):
+            self.assertAllEqual(one, other)
+
+    def test_hinton_by_hand(self):
+        """Student (1/2, 1/2); teacher softmax(2, 0) at T = 1, softmax(1/2, 0) at T = 4."""
+        student, teacher, labels = [[[0.0, 0.0]]], [[[2.0, 0.0]]], [0]
+        for temperature, expected in ((1.0, 0.327813), (4.0, 0.484798)):
+            _, soft, gradients = value_and_gradients(
+                labels, student, "kd", 1.0, temperature, outside=teacher
+            )
+            self.assertAllClose(soft, [expected], rtol=0, atol=1e-6)
+        self.assertAllClose(gradients, [[[-0.489837, 0.489837]]], rtol=0, atol=1e-6)
+        loss = losses.inplace_distillation_loss(labels, student, "kd", 0.5, 4.0, outside=teacher)
+        self.assertAllClose(loss, 0.588972, rtol=0, atol=1e-6)
+
+    def test_refused(self):
+        labels, logits, outside = self.problem()
+        with self.assertRaisesRegex(ValueError, "Method kd needs a teacher from outside"):
+            losses.inplace_distillation_loss(labels, logits, "kd", 0.8, 5.0)
+        with self.assertRaisesRegex(ValueError, "outside teacher.*same shape.*Received: shapes="):
+            losses.inplace_distillation_loss(
+                labels, logits, "kd", 0.8, 5.0, outside=[outside[0][:, :-1]]
+            )
 
 
 class PropertiesTest(tf.test.TestCase, parameterized.TestCase):
@@ -293,6 +362,27 @@ class BatchTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_integer_weights_remove_examples(self):
         self.assertAllClose(self.loss([0, 1, 1, 0, 0]), np.mean(self.expected[1:3]), rtol=1e-5)
+
+    @parameterized.parameters(*losses.DIVERGENCES)
+    def test_weight_zero_removes_what_is_not_a_number(self, divergence):
+        logits, labels = self.logits.copy(), np.eye(7, dtype=np.float32)[self.labels]
+        logits[:, 1], logits[:, 2] = np.nan, np.inf
+        labels[1], labels[3] = np.nan, np.nan
+        variables = [tf.Variable(one) for one in logits[:3]]
+        with tf.GradientTape() as tape:
+            loss = losses.inplace_distillation_loss(
+                labels, variables, "0:1+2,1:t1,2:t1", 0.8, 5.0, divergence, [1, 0, 0, 0, 1],
+                outside=[logits[3]],
+            )  # fmt: skip
+        keep = [0, 4]
+        settings = [[0, 0.5, 0.5, 0], [0, 0, 0, 1], [0, 0, 0, 1]], 0.8, 5.0, divergence
+        hard, soft, gradients = slow_objective(
+            self.labels[keep], self.logits[:3, keep], *settings, self.logits[3:, keep]
+        )
+        self.assertAllClose(loss, np.mean(hard + soft), rtol=1e-5)
+        actual = np.stack(tape.gradient(loss, variables))
+        self.assertAllClose(actual[:, keep], gradients / 2, rtol=1e-4, atol=1e-5)
+        self.assertAllEqual(actual[:, 1:4], np.zeros((3, 3, 7)))
 
     def test_all_weights_zero(self):
         self.assertAllEqual(self.loss(np.zeros(5)), 0.0)

@@ -8,6 +8,7 @@ from absl.testing import parameterized
 
 from ipkd_tf import data, models
 from ipkd_tf.distillation import distiller as distillation
+from ipkd_tf.models import keras_hooks
 from ipkd_tf.training import assembly, optimizers
 from ipkd_tf.training.experiment import METHODS
 
@@ -100,7 +101,8 @@ class GradientsTest(tf.test.TestCase, parameterized.TestCase):
         def replica_step():
             mine = images[tf.distribute.get_replica_context().replica_id_in_sync_group]
             scale = tf.convert_to_tensor(distiller.optimizer.dynamic_scale) if scaling else 1.0
-            gradients = distiller._over_replicas([mine[:, None] * scale, tf.zeros([1])])
+            gradients = [mine[:, None] * scale, tf.zeros([1])]
+            gradients = keras_hooks.sum_over_replicas(optimizer, gradients)
             optimizer.apply_gradients(zip(gradients, distiller.trainable_weights, strict=True))
 
         tf.function(lambda: self.strategy.run(replica_step))()
@@ -111,6 +113,13 @@ class GradientsTest(tf.test.TestCase, parameterized.TestCase):
     def test_clips_the_norm_of_the_sum(self, scaling):
         weights, _ = self.step([[3.0, 0.0], [0.0, 4.0]], scaling, global_clipnorm=1.0)
         self.assertAllClose(weights, [-0.6, -0.8])  # the sum [3, 4] has the norm 5
+
+    @parameterized.parameters(False, True)
+    def test_clips_the_norm_of_each_variable_and_each_value_of_the_sum(self, scaling):
+        weights, _ = self.step([[3.0, 0.0], [0.0, 4.0]], scaling, clipnorm=1.0)
+        self.assertAllClose(weights, [-0.6, -0.8])
+        weights, _ = self.step([[3.0, 0.0], [-2.5, 4.0]], scaling, clipvalue=1.0)
+        self.assertAllClose(weights, [-0.5, -1.0])  # of the sum [0.5, 4]
 
     def test_leaves_a_short_gradient_alone(self):
         weights, _ = self.step([[3.0, 0.0], [0.0, 4.0]], global_clipnorm=6.0)

@@ -17,9 +17,11 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
         ),
     )
     def test_four_sub_models(self, method, expected):
-        for weights in (teachers.METHODS[method](4), teachers.from_spec(method, 4)):
-            self.assertEqual(weights.dtype, np.float32)
-            self.assertAllClose(weights, expected, rtol=1e-7)
+        weights = teachers.from_spec(method, 4)
+        self.assertEqual(weights.dtype, np.float32)
+        self.assertAllClose(weights, expected, rtol=1e-7)
+        beside_outsiders = teachers.from_spec(method, 4, outside=2)
+        self.assertAllEqual(beside_outsiders, np.pad(weights, ((0, 0), (0, 2))))
 
     @parameterized.parameters("none", "ipkd", "ipkd_ta_1", "ipkd_ta_m")
     def test_one_sub_model_has_no_teacher(self, method):
@@ -32,17 +34,27 @@ class MethodsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("none", "ipkd", "ipkd_ta_1", "ipkd_ta_m")
     def test_every_size_is_valid(self, method):
         for n in range(1, 31):
-            teachers.check(teachers.METHODS[method](n), n)
+            teachers.check(teachers.from_spec(method, n), n)
 
-    def test_functions_are_the_methods(self):
-        self.assertEqual(
-            list(teachers.METHODS.values()),
-            [teachers.none, teachers.largest, teachers.next_larger, teachers.all_larger],
-        )
+    def test_the_first_outside_teacher_teaches_all(self):
+        self.assertAllEqual(teachers.from_spec("kd", 1, outside=1), [[0, 1]])
+        weights = teachers.from_spec("kd", 3, outside=2)
+        self.assertEqual(weights.dtype, np.float32)
+        self.assertAllEqual(weights, [[0, 0, 0, 1, 0]] * 3)
+
+    def test_kd_without_an_outside_teacher(self):
+        with self.assertRaisesRegex(ValueError, r"pass a trained model as outside=.*Received: out"):
+            teachers.from_spec("kd", 3)
+
+    @parameterized.parameters(-1, 1.5, "1", None)
+    def test_impossible_number_of_outside_teachers(self, outside):
+        for spec in ("none", "kd", "0:1", np.zeros((2, 2))):
+            with self.assertRaisesRegex(ValueError, r"integer >= 0\. Received: outside="):
+                teachers.from_spec(spec, 2, outside)
 
     @parameterized.parameters(0, -1, 2.5, "3", None)
     def test_impossible_number_of_sub_models(self, n):
-        for method in ("none", "ipkd", "ipkd_ta_1", "ipkd_ta_m", "0:1"):
+        for method in ("none", "ipkd", "ipkd_ta_1", "ipkd_ta_m", "kd", "0:1"):
             with self.assertRaisesRegex(ValueError, r"integer >= 1\. Received: n="):
                 teachers.from_spec(method, n)
 
@@ -52,6 +64,16 @@ class TextTest(tf.test.TestCase, parameterized.TestCase):
     def test_equal_shares(self, text):
         expected = [[0, 0, 0, 1], [0, 0, 0.5, 0.5], [0, 0, 0, 0], [0, 0, 0, 0]]
         self.assertAllEqual(teachers.from_spec(text, 4), expected)
+
+    def test_outside_teachers_beside_sub_models(self):
+        weights = teachers.from_spec("0:2,1:2+t2, 2 : t1 ", 3, outside=2)
+        self.assertAllEqual(weights, [[0, 0, 1, 0, 0], [0, 0, 0.5, 0, 0.5], [0, 0, 0, 1, 0]])
+
+    @parameterized.parameters(("0:t0", 2), ("0:t3", 2), ("0:1+t3", 2), ("0:t1", 0), ("2:t1", 1))
+    def test_unknown_outside_teacher(self, text, outside):
+        named = "outside teachers t1 to t" if outside else "numbered 0 to 1"
+        with self.assertRaisesRegex(ValueError, f"{named}.*Received: teachers="):
+            teachers.from_spec(text, 2, outside)
 
     def test_two_digits(self):
         weights = teachers.from_spec("9:10+11", 12)
@@ -71,10 +93,17 @@ class TextTest(tf.test.TestCase, parameterized.TestCase):
         "0:1;1:2",
         "0:1:2",
         "a:b",
+        "0:t",
+        "t1:0",
+        "0:tt1",
+        "0:1t",
+        "0:t1+",
+        "0:T1",
+        "0:" + "9" * 5000,
     )
     def test_unreadable(self, text):
         with self.assertRaisesRegex(
-            ValueError, r"one of none, ipkd, ipkd_ta_1, ipkd_ta_m, or student:teacher\+teacher"
+            ValueError, r"one of none, ipkd, ipkd_ta_1, ipkd_ta_m, kd, or student:teacher\+teacher"
         ) as caught:
             teachers.from_spec(text, 4)
         self.assertEndsWith(str(caught.exception), f"Received: teachers={text!r}")
@@ -115,6 +144,20 @@ class CheckTest(tf.test.TestCase, parameterized.TestCase):
         ):
             self.assertEqual(checked.dtype, np.float32)
             self.assertAllEqual(checked, np.float32(weights))
+
+    def test_outside_columns_are_free_of_order_and_may_be_left_out(self):
+        weights = [[0, 0.5, 0.5], [0, 0, 1]]
+        self.assertAllEqual(teachers.from_spec(weights, 2, outside=1), weights)
+        self.assertAllEqual(teachers.check(weights, outside=1), weights)
+        self.assertAllEqual(
+            teachers.from_spec([[0, 1], [0, 0]], 2, outside=2), [[0, 1, 0, 0], [0, 0, 0, 0]]
+        )
+        with self.assertRaisesRegex(ValueError, r"shape \[2, 2\], .*weights\.shape=\(2, 3\)"):
+            teachers.from_spec(weights, 2)
+        with self.assertRaisesRegex(ValueError, r"\[2, 2\] or \[2, 2 \+ 2\].*weights\.shape="):
+            teachers.from_spec(weights, 2, outside=2)
+        with self.assertRaisesRegex(ValueError, "sub-model 1 is taught by 0"):
+            teachers.from_spec([[0, 0, 1], [0.5, 0, 0.5]], 2, outside=1)
 
     def test_tensor(self):
         self.assertAllEqual(teachers.check(tf.constant([[0.0, 1.0], [0.0, 0.0]])), [[0, 1], [0, 0]])

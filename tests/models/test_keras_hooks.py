@@ -1,11 +1,14 @@
 """Each private name of Keras and TensorFlow still exists, is still called, still means the same."""
 
+import json
+import os
 import subprocess
 import sys
 import unittest.mock
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -83,3 +86,153 @@ class HooksTest(tf.test.TestCase):
         norm.momentum = 0.0
         norm(np.array([[0.0], [4.0]], "float32"), training=True)
         self.assertAllClose(norm.moving_mean, [2.0])
+
+
+def linear(**arguments):
+    """A compiled `Trainer` of one weight vector, from 0, whose loss is the mean of its answers."""
+
+    class Linear(keras_hooks.Trainer):
+        calls = 0
+
+        def __init__(self):
+            super().__init__()
+            self.layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+            self.layer.build([None, 2])
+            self.built = True
+
+        def call(self, images):
+            return self.layer(images)
+
+        def _maybe_symbolic_build(self, *args, **kwargs):
+            self.calls += 1
+            return super()._maybe_symbolic_build(*args, **kwargs)
+
+        def train_step(self, data):
+            (images,) = data if isinstance(data, tuple) else (data,)
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(self(images))
+            gradients = tape.gradient(loss, self.trainable_weights)
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+            return {"loss": loss}
+
+    model = Linear()
+    model.compile(keras.optimizers.SGD(1.0), **arguments)
+    return model
+
+
+class TrainerTest(tf.test.TestCase):
+    @pytest.fixture(autouse=True)
+    def _strategy(self, mirrored):
+        self.strategy = mirrored
+
+    def test_fit_calls_the_symbolic_build_that_we_leave_out(self):
+        model = linear()
+        model.fit(np.ones([4, 2], "float32"), verbose=0)
+        self.assertGreater(model.calls, 0)
+
+    def test_without_it_replicas_may_get_batches_of_different_sizes(self):
+        with self.strategy.scope():
+            model = linear()
+        model.fit(np.ones([3, 2], "float32"), verbose=0)
+        self.assertEqual(model.optimizer.iterations.numpy(), 1)
+
+
+class SeveralHostsTest(tf.test.TestCase):
+    """A cluster of one, in a process of its own, for its strategy must come before all else."""
+
+    CODE = """if True:
+        import numpy as np, tensorflow as tf
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        from tests.models.test_keras_hooks import linear
+        for settings in ({}, {"steps_per_execution": 4}, {"run_eagerly": True}):
+            eager = []
+            with strategy.scope():
+                model = linear(**settings)
+            call = model.call
+            model.call = lambda *a, **k: (eager.append(tf.executing_eagerly()), call(*a, **k))[1]
+            model.fit(np.ones([44, 2], "float32"), batch_size=8, verbose=0)
+            steps = int(model.optimizer.iterations.numpy())
+            print(steps, model.get_weights()[0].ravel().tolist(), any(eager))
+    """
+
+    def test_every_batch_is_a_step(self):
+        cluster = {"cluster": {"worker": ["127.0.0.1:0"]}, "task": {"type": "worker", "index": 0}}
+        ended = subprocess.run(
+            [sys.executable, "-c", self.CODE],
+            env={**os.environ, "TF_CONFIG": json.dumps(cluster), "PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        lines = ended.stdout.splitlines()
+        expected = [f"6 [-6.0, -6.0] {eager}" for eager in (False, False, True)]
+        self.assertEqual(lines, expected, ended.stderr)
+
+
+class MonitoredTest(tf.test.TestCase):
+    def test_callbacks_find_the_direction(self):
+        class Model(keras.Model):
+            metrics = [
+                keras_hooks.MonitoredMetric(keras.metrics.Mean(name="good"), "up"),
+                keras_hooks.MonitoredMetric(keras.metrics.Mean(name="bad"), "down"),
+            ]
+
+        for name, operation in (("good", keras.ops.greater), ("bad", keras.ops.less)):
+            callback = keras.callbacks.EarlyStopping(f"val_{name}")
+            callback.set_model(Model())
+            callback.on_train_begin()
+            callback._set_monitor_op()
+            self.assertIs(callback.monitor_op, operation)
+
+    def test_it_is_still_the_metric(self):
+        metric = keras.metrics.Mean(name="good")
+        shown = keras_hooks.MonitoredMetric(metric, "up")
+        metric.update_state([1.0, 2.0])
+        self.assertEqual(shown.name, "good")
+        self.assertEqual(float(shown.result()), 1.5)
+        self.assertEqual([v.path for v in shown.variables], [v.path for v in metric.variables])
+        shown.reset_state()
+        self.assertEqual(float(metric.result()), 0.0)
+
+
+class OptimizerTest(tf.test.TestCase):
+    def test_a_loss_scaling_optimizer_has_an_inner_one(self):
+        inner = keras.optimizers.SGD(0.5)
+        self.assertIs(keras_hooks.inner_optimizer(inner), inner)
+        scaling = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
+        self.assertIs(keras_hooks.inner_optimizer(scaling), inner)
+        scaling.build([keras.Variable([1.0])])
+        self.assertEqual(float(scaling.dynamic_scale), 8.0)
+        self.assertEqual(float(scaling.scale_loss(2.0)), 16.0)
+
+    def test_averages_lie_beside_the_variables(self):
+        variables = [keras.Variable([1.0]), keras.Variable([[2.0, 4.0]])]
+        optimizer = keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5)
+        optimizer.apply([tf.ones([1]), tf.ones([1, 2])], variables)
+        averages = keras_hooks.moving_averages(keras.optimizers.LossScaleOptimizer(optimizer))
+        # Of 0.5 and (1.5, 3.5); Keras's averages begin at the first step's values.
+        optimizer.finalize_variable_values(variables)
+        for average, variable in zip(averages, variables, strict=True):
+            self.assertAllClose(average, variable)
+        self.assertAllClose(averages[1], [[1.5, 3.5]])
+
+    def test_a_variable_has_its_number_and_its_storage(self):
+        first, second = keras.Variable([1.0]), keras.Variable([2.0])
+        optimizer = keras.optimizers.SGD(1.0)
+        optimizer.build([first, second])
+        self.assertEqual(keras_hooks.variable_index(optimizer, second.value), 1)
+        handle = keras_hooks.resource(second)
+        self.assertAllEqual(tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32), [2.0])
+
+    def test_update_steps_get_the_variables_of_tensorflow(self):
+        class Recording(keras.optimizers.SGD):
+            numbers = []
+
+            def update_step(self, gradient, variable, learning_rate):
+                self.numbers.append(keras_hooks.variable_index(self, variable))
+                self.handles = isinstance(variable, tf.Variable)
+
+        optimizer = Recording(1.0)
+        optimizer.apply([tf.ones([1])] * 2, [keras.Variable([1.0]), keras.Variable([2.0])])
+        self.assertEqual(optimizer.numbers, [0, 1])
+        self.assertTrue(optimizer.handles)
