@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from ipkd_tf import models
+from ipkd_tf.models import graph
 
 
 def initialize_from(network, source, dataset=""):
@@ -34,6 +35,7 @@ def initialize_from(network, source, dataset=""):
     for weight, value in zip(network.weights, trained.weights, strict=True):
         if id(weight) not in heads:
             weight.assign(value.numpy())
+    graph.finalize(network)
     return sorted(set(heads.values()))
 
 

@@ -1,6 +1,8 @@
 """Saved networks, whole and damaged."""
 
 import pathlib
+import sys
+import unittest.mock
 import zipfile
 
 import keras
@@ -65,3 +67,39 @@ class LoadTest(tf.test.TestCase, parameterized.TestCase):
         keras.Model(x, keras.layers.Lambda(lambda t: t * 2)(x)).save(self.path)
         with self.assertRaisesRegex(ValueError, "unsafe|[Ll]ambda"):
             models.load(self.path)
+
+    def test_a_class_named_in_a_file_is_not_imported(self):
+        """A module beside the file, as `runs/stranger/payload.py` from the current directory."""
+        x = keras.Input((2,))
+        keras.Model(x, keras.layers.Dense(2)(x)).save(self.path)
+        with zipfile.ZipFile(self.path) as whole:
+            parts = {name: whole.read(name) for name in whole.namelist()}
+        config = parts["config.json"]
+        self.assertIn(b'"module": "keras.layers", "class_name": "Dense"', config)
+        config = config.replace(
+            b'"module": "keras.layers", "class_name": "Dense"',
+            b'"module": "stranger_payload", "class_name": "Dense"',
+        )
+        with zipfile.ZipFile(self.path, "w") as changed:
+            for name, content in {**parts, "config.json": config}.items():
+                changed.writestr(name, content)
+        (self.path.parent / "stranger_payload.py").write_text("class Dense: pass\n")
+        self.enter_context(unittest.mock.patch.object(sys, "path", [str(self.path.parent)]))
+        with self.assertRaisesRegex(ValueError, "family='package.module:Class'"):
+            models.load(self.path)
+        self.assertNotIn("stranger_payload", sys.modules)
+
+    def test_the_caller_may_name_the_class(self):
+        code = (
+            "import keras; from tests.models.two_exits import TwoExits\n"
+            "@keras.saving.register_keras_serializable('named')\n"
+            "class Named(TwoExits): pass\n"
+        )
+        (self.path.parent / "named_by_the_caller.py").write_text(code)
+        self.enter_context(unittest.mock.patch.object(sys, "path", [str(self.path.parent)]))
+        models.from_preset("named_by_the_caller:Named", image_size=8).save(self.path)
+        del keras.saving.get_custom_objects()["named>Named"], sys.modules["named_by_the_caller"]
+        with self.assertRaisesRegex(ValueError, "family='package.module:Class'"):
+            models.load(self.path)
+        loaded = models.load(self.path, family="named_by_the_caller:Named")
+        self.assertEqual(loaded.submodel_names, ("early", "late"))
