@@ -8,6 +8,14 @@ import tensorflow as tf
 
 # Each transformation folds its own constant into the seed, so a new one changes no existing draw.
 _CROP, _FLIP, _ROTATION, _CUTOUT, _MIXUP = range(5)
+_PIXELS = numbers.Integral, lambda value: value >= 0, "a whole number of pixels, 0 for none"
+_NUMBERS = {
+    "crop_padding": _PIXELS,
+    "cutout": _PIXELS,
+    "rotation": (numbers.Real, lambda value: 0 <= value <= 180, "between 0 and 180 degrees"),
+    "mixup": (numbers.Real, lambda value: value >= 0, "a number from 0 on"),
+    "label_smoothing": (numbers.Real, lambda value: 0 <= value < 1, "at least 0 and below 1"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,16 +62,12 @@ class Augmentation:
     num_classes: int | None = None
 
     def __post_init__(self):
-        pixels = "a whole number of pixels, 0 to leave it out"
-        _check(self, "crop_padding", numbers.Integral, lambda value: value >= 0, pixels)
-        _check(self, "cutout", numbers.Integral, lambda value: value >= 0, pixels)
         if not isinstance(self.flip, bool):
             raise ValueError(f"Flip must be True or False. Received: flip={self.flip!r}")
-        degrees = "between 0 and 180 degrees"
-        _check(self, "rotation", numbers.Real, lambda value: 0 <= value <= 180, degrees)
-        _check(self, "mixup", numbers.Real, lambda value: value >= 0, "a number from 0 on")
-        share = "at least 0 and below 1"
-        _check(self, "label_smoothing", numbers.Real, lambda value: 0 <= value < 1, share)
+        for name, (kind, fits, expected) in _NUMBERS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
+                raise ValueError(f"Expected {expected}. Received: {name}={value!r}")
         if self._changes_labels and not self.num_classes:
             raise ValueError(
                 "Mixup and label smoothing need the number of classes. "
@@ -88,12 +92,6 @@ class Augmentation:
             seed = tf.random.fold_in(seed, _MIXUP)
             images, labels = mixup(images, labels, self.mixup, seed)
         return images, labels
-
-
-def _check(augmentation, name, kind, fits, expected):
-    value = getattr(augmentation, name)
-    if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
-        raise ValueError(f"Expected {expected}. Received: {name}={value!r}")
 
 
 def crop_and_flip(images, padding, crop_seed, flip_seed):

@@ -16,12 +16,7 @@ _DEFAULT_AUGMENTATION = Augmentation()
 
 
 def training(
-    images,
-    labels=None,
-    batch_size=None,
-    seed=0,
-    start_step=0,
-    augmentation=_DEFAULT_AUGMENTATION,
+    images, labels=None, batch_size=None, seed=0, start_step=0, augmentation=_DEFAULT_AUGMENTATION
 ) -> tf.data.Dataset:
     """Infinite, shuffled, augmented batches; element k is a function of (seed, start_step + k).
 
@@ -50,7 +45,8 @@ def training(
     """
     if start_step < 0:
         raise ValueError(f"Steps count from 0. Received: start_step={start_step}")
-    batch_at = _batch_function(_examples(images, labels), batch_size, seed, augmentation)
+    examples = _examples(images, labels, batch_size)
+    batch_at = _batch_function(examples, batch_size, seed, augmentation)
     return _batches(tf.data.Dataset.range(start_step, tf.int64.max), batch_at)
 
 
@@ -63,7 +59,7 @@ def training_epochs(
     only; `training` is the one that resumes. (Keras builds an unbuilt model from a first batch,
     which uses up the first epoch.)
     """
-    examples = _examples(images, labels)
+    examples = _examples(images, labels, batch_size)
     batch_at = _batch_function(examples, batch_size, seed, augmentation)
     epoch, steps = itertools.count(), len(examples) // batch_size
     # The generator's body runs when its first element is asked for: Keras also creates iterators
@@ -94,8 +90,7 @@ def evaluation(images, labels=None, batch_size=None) -> tf.data.Dataset:
     Raises:
         ValueError: Arrays of another kind or a batch size below 1.
     """
-    examples = _examples(images, labels)
-    _check_batch_size(batch_size)
+    examples = _examples(images, labels, batch_size)
     number = -(-len(examples) // batch_size)
     bounds = tf.constant(np.arange(number + 1) * len(examples) // number)
     return _batches(
@@ -104,17 +99,18 @@ def evaluation(images, labels=None, batch_size=None) -> tf.data.Dataset:
     )
 
 
-def _examples(images, labels):
-    if isinstance(images, Examples):
-        if labels is not None:
-            raise ValueError("Examples bring their labels. Expected None. Received: labels=...")
-        return images
-    return Examples(images, labels)
+def _examples(images, labels, batch_size):
+    if batch_size is None or batch_size < 1:
+        raise ValueError(f"A batch needs at least one example. Received: batch_size={batch_size}")
+    if not isinstance(images, Examples):
+        return Examples(images, labels)
+    if labels is not None:
+        raise ValueError(f"Examples bring their labels: leave them out. Received: labels={labels}")
+    return images
 
 
 def _batch_function(examples, batch_size, seed, augmentation):
     """Returns the function from a step (int64 scalar) to its (images, labels)."""
-    _check_batch_size(batch_size)
     if batch_size > len(examples):
         raise ValueError(
             f"There are only {len(examples)} training images: take a smaller batch or more images. "
@@ -142,8 +138,3 @@ def _batches(steps, batch_at):
     options.deterministic = True
     batches = steps.map(batch_at, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def _check_batch_size(batch_size):
-    if batch_size is None or batch_size < 1:
-        raise ValueError(f"A batch needs at least one example. Received: batch_size={batch_size}")

@@ -9,10 +9,7 @@ SPLIT_SEED = 0  # splits belong to the data set, not to a run: runs stay compara
 
 
 def draw(labels, count, seed=SPLIT_SEED):
-    """Sorted indices of `count` examples, every class in proportion to its size.
-
-    The one way in which this package takes "N images": images stored class by class are as good
-    as shuffled ones, and the same seed takes the same ones.
+    """Sorted indices of `count` examples, every class in proportion: how "N images" are taken.
 
     Args:
         labels: Integer array `[total]`.
@@ -38,10 +35,8 @@ def draw(labels, count, seed=SPLIT_SEED):
     if min(count, len(labels) - count) >= len(sizes) and sizes.min() > 1:
         return split(labels, count, seed)[1]
     # Too few to have each class on either side, which a split insists on.
-    places = np.arange(len(labels))
-    return np.sort(
-        resample(places, replace=False, n_samples=count, random_state=seed, stratify=labels)
-    )
+    settings = {"replace": False, "random_state": seed, "stratify": labels}
+    return np.sort(resample(np.arange(len(labels)), n_samples=count, **settings))
 
 
 def hold_out(examples, count, seed=SPLIT_SEED, class_names=None):
