@@ -1,9 +1,13 @@
 """Flexible networks: the contract, the families, and what is made of their graphs."""
 
 from ipkd_tf.models import keras_hooks
+from ipkd_tf.models.densenet import DenseNet
 from ipkd_tf.models.flexible import FlexibleNetwork, Submodel
+from ipkd_tf.models.hne_resnet import HNEResNet
 from ipkd_tf.models.msdnet import MSDNet
+from ipkd_tf.models.plain_cnn import PlainCNN
 from ipkd_tf.models.presets import PRESETS, from_preset, imported, load
+from ipkd_tf.models.resnet import ResNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
 
 keras_hooks.check_setup()
@@ -11,8 +15,12 @@ build = from_preset
 
 __all__ = [
     "PRESETS",
+    "DenseNet",
     "FlexibleNetwork",
+    "HNEResNet",
     "MSDNet",
+    "PlainCNN",
+    "ResNet",
     "SlimmableMobileNetV1",
     "Submodel",
     "build",

@@ -4,7 +4,7 @@ import dataclasses
 
 import keras
 
-from ipkd_tf.models import keras_hooks
+from ipkd_tf.models import keras_hooks, layers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,6 +90,8 @@ class Graph:
     def copy(self, outputs, name=None, changes=None, skip=()):
         """Returns a flat model of what outputs need, its layers and weights its own.
 
+        Layers of ours that are Keras's own but faster become Keras's, which load everywhere.
+
         Args:
             outputs: List of the graph's tensors.
             name: Of the model.
@@ -110,7 +112,7 @@ class Graph:
                 continue
             if own not in copies:
                 config = {**operation.get_config(), "name": own, **changes.get(own, {})}
-                copies[own] = operation, type(operation).from_config(config)
+                copies[own] = operation, layers.keras_kind(operation).from_config(config)
             call.repeat(tensors, copies[own][1])
         results = [tensors[id(output)] for output in outputs]
         # To Keras a tensor and a list of one are not the same.

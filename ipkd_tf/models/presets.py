@@ -8,7 +8,11 @@ import zipfile
 import keras
 
 from ipkd_tf.models import keras_hooks
+from ipkd_tf.models.densenet import DenseNet
+from ipkd_tf.models.hne_resnet import HNEResNet
 from ipkd_tf.models.msdnet import MSDNet
+from ipkd_tf.models.plain_cnn import PlainCNN
+from ipkd_tf.models.resnet import ResNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
 
 SMALL_BLOCKS = ((64, 2), (128, 2), (128, 1), (256, 2), (256, 1))
@@ -22,6 +26,15 @@ PRESETS = {
     ),
     "slimmable_mobilenet_v1": (SlimmableMobileNetV1, {}),
     "slimmable_mobilenet_v1_small": (SlimmableMobileNetV1, {"blocks": SMALL_BLOCKS}),
+    "hne_resnet": (HNEResNet, {}),
+    "hne_resnet_small": (
+        HNEResNet,
+        {"stem": 16, "levels": ((32, 1), (32, 2), (32, 2), (32, 1)), "units": 1},
+    ),
+    "plain_cnn_exits": (PlainCNN, {"exits": (2, 4, 6, 8)}),
+    **{f"plain_cnn_{depth}": (PlainCNN, {"depth": depth}) for depth in (2, 4, 6, 8, 10)},
+    **{f"resnet_{depth}": (ResNet, {"depth": depth}) for depth in (8, 14, 20, 26, 32, 44, 56, 110)},
+    "densenet_bc_40_12": (DenseNet, {}),
 }
 
 

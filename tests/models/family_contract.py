@@ -14,6 +14,11 @@ def images(batch=4, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (batch, 16, 16, 3)).astype("uint8")
 
 
+def logits_of(network, batch):
+    """A list of the logits of all sub-models, also where Keras returns those of one without it."""
+    return keras.tree.flatten(network(batch, training=False))
+
+
 class FamilyContract:
     """Inherit it together with `tf.test.TestCase`, and name the network.
 
@@ -40,7 +45,7 @@ class FamilyContract:
             if "gamma" in weight.path or "beta" in weight.path:
                 noise = np.random.default_rng(number).uniform(0.8, 1.2, weight.shape)
                 weight.assign(weight * noise + 0.05 * (noise - 1))
-        cls.logits = [logits.numpy() for logits in cls.network(images(), training=False)]
+        cls.logits = [logits.numpy() for logits in logits_of(cls.network, images())]
         cls.cut = [cls.network.submodel(name) for name in cls.network.submodel_names]
 
     def test_one_output_of_logits_per_named_submodel(self):
@@ -50,7 +55,9 @@ class FamilyContract:
         self.assertEqual({logits.shape for logits in self.logits}, {(4, 5)})
 
     def test_uint8_and_float_images_mean_the_same(self):
-        for a, b in zip(self.logits, self.network(images().astype("float32")), strict=True):
+        for a, b in zip(
+            self.logits, logits_of(self.network, images().astype("float32")), strict=True
+        ):
             self.assertAllClose(a, b, 1e-6)
 
     def test_a_submodel_is_smaller_and_equal_and_uses_all_it_holds(self):
@@ -58,7 +65,8 @@ class FamilyContract:
             self.assertAllClose(model(images(), training=False), expected, 1e-4, 1e-5)
             self.assertLessEqual(model.count_params(), self.network.count_params())
             self._check_every_weight_is_used(model)
-        self.assertLess(self.cut[0].count_params(), self.network.count_params())
+        if len(self.cut) > 1:
+            self.assertLess(self.cut[0].count_params(), self.network.count_params())
 
     def _check_every_weight_is_used(self, model):
         with tf.GradientTape() as tape:
@@ -81,7 +89,7 @@ class FamilyContract:
     def test_a_submodel_shares_nothing_with_the_network(self):
         small = self.network.submodel(0)
         small.set_weights([np.zeros_like(w) for w in small.get_weights()])
-        self.assertAllEqual(self.network(images(), training=False)[0], self.logits[0])
+        self.assertAllEqual(logits_of(self.network, images())[0], self.logits[0])
 
     def test_a_submodel_beyond_the_named_ones(self):
         if self.unlisted is None:
@@ -131,13 +139,14 @@ class FamilyContract:
         self.assertIsInstance(loaded, type(self.network))
         self.assertEqual(loaded.submodels, self.network.submodels)
         self.assertEqual(loaded.get_config(), self.network.get_config())
-        for a, b in zip(self.logits, loaded(images(), training=False), strict=True):
+        for a, b in zip(self.logits, logits_of(loaded, images()), strict=True):
             self.assertAllEqual(a, b)
 
     def test_it_is_cloned(self):
         clone = keras.models.clone_model(self.network)
         clone.set_weights(self.network.get_weights())
-        for a, b in zip(clone(images(), training=False), self.network(images()), strict=True):
+        pairs = zip(logits_of(clone, images()), logits_of(self.network, images()), strict=True)
+        for a, b in pairs:
             self.assertAllEqual(a, b)
 
     def test_its_summary(self):

@@ -37,6 +37,14 @@ class Weights:
     def kernel(self, name):
         return self.network.get_layer(name).kernel.value
 
+    def conv_norm(self, x, name, strides=1):
+        norm = self.network.get_layer(f"{name}_norm")
+        x = conv(x, self.kernel(name), strides)
+        return normalized(x, norm.gamma.value, norm.beta.value)
+
+    def conv_norm_relu(self, x, name, strides=1):
+        return tf.nn.relu(self.conv_norm(x, name, strides))
+
     def norm_relu(self, x, name, channels=slice(None), limit=None):
         norm = self.network.get_layer(f"{name}_norm")
         x = tf.nn.relu(normalized(x, norm.gamma.value[channels], norm.beta.value[channels]))
@@ -127,3 +135,66 @@ def slimmable_mobilenet_v1(network, images):
             x = weights.norm_relu(x, f"{submodel}_{name}", limit=6.0)
         logits.append(weights.dense(x, "logits"))
     return logits
+
+
+def resnet(network, images):
+    """Logits of a residual network, a list of one."""
+    weights, stages = Weights(network), len(network.arguments["channels"])
+    x = weights.conv_norm_relu(prepared(network, images), "stem")
+    for stage in range(1, stages + 1):
+        for block in range(1, (network.arguments["depth"] - 2) // (2 * stages) + 1):
+            name = f"stage_{stage}_block_{block}"
+            shortcut, strides = x, 2 if stage > 1 and block == 1 else 1
+            if strides == 2:
+                shortcut = weights.conv_norm(x, f"{name}_shortcut", strides)
+            x = weights.conv_norm_relu(x, f"{name}_conv_1", strides)
+            x = tf.nn.relu(weights.conv_norm(x, f"{name}_conv_2") + shortcut)
+    return [weights.dense(x, "logits")]
+
+
+def hne_resnet(network, images):
+    """Logits of a hierarchical ensemble's sub-models, each leaf's path computed by itself."""
+    weights, depth, leaves = Weights(network), len(network.arguments["levels"]), []
+    for leaf in range(2 ** (depth - 1)):
+        x = weights.conv_norm_relu(prepared(network, images), "stem")
+        for level, (channels, level_strides) in enumerate(network.arguments["levels"]):
+            node = leaf // 2 ** (depth - 1 - level) if level else 0
+            for unit in range(1, network.arguments["units"] + 1):
+                strides = level_strides if unit == 1 else 1
+                x = _hne_unit(
+                    x, f"level_{level + 1}_node_{node + 1}_unit_{unit}", channels, strides, weights
+                )
+        leaves.append(weights.dense(x, f"leaf_{leaf + 1}_logits"))
+    if network.arguments["average"] == "probabilities":
+        shares = [tf.nn.softmax(leaf) for leaf in leaves]
+        return [tf.math.log(sum(shares[: 2**b]) / 2**b) for b in range(depth)]
+    return [sum(leaves[: 2**b]) / 2**b for b in range(depth)]
+
+
+def _hne_unit(x, name, channels, strides, weights):
+    shortcut = x
+    if strides == 2 or x.shape[-1] != channels:
+        shortcut = weights.conv_norm(x, f"{name}_shortcut", strides)
+    x = weights.conv_norm_relu(x, f"{name}_expand")
+    x = depthwise(x, weights.kernel(f"{name}_depthwise"), strides)
+    x = weights.norm_relu(x, f"{name}_depthwise")
+    return tf.nn.relu(weights.conv_norm(x, f"{name}_project") + shortcut)
+
+
+def densenet(network, images):
+    """Logits of a DenseNet, a list of one."""
+    weights, each = Weights(network), 6 if network.arguments["bottleneck"] else 3
+    x = conv(prepared(network, images), weights.kernel("stem"))
+    for block in (1, 2, 3):
+        for layer in range(1, (network.arguments["depth"] - 4) // each + 1):
+            name = f"block_{block}_layer_{layer}"
+            new = weights.norm_relu(x, name)
+            if network.arguments["bottleneck"]:
+                new = conv(new, weights.kernel(f"{name}_bottleneck"))
+                new = weights.norm_relu(new, f"{name}_bottleneck")
+            x = tf.concat([x, conv(new, weights.kernel(f"{name}_conv"))], -1)
+        x = weights.norm_relu(x, f"block_{block}")
+        if block < 3:
+            x = conv(x, weights.kernel(f"transition_{block}"))
+            x = tf.nn.avg_pool2d(x, 2, 2, "VALID")
+    return [weights.dense(x, "logits")]

@@ -18,6 +18,35 @@ class SlimmableMobileNetV1Test(FamilyContract, tf.test.TestCase):
     preset = "slimmable_mobilenet_v1_small"
 
 
+class HNEResNetTest(FamilyContract, tf.test.TestCase):
+    preset = "hne_resnet_small"
+    arguments = {"levels": ((16, 1), (24, 2), (24, 1))}
+    unlisted = "leaves_3"
+
+
+class HNEResNetOfProbabilitiesTest(FamilyContract, tf.test.TestCase):
+    preset = "hne_resnet_small"
+    arguments = {"levels": ((16, 1), (24, 2)), "average": "probabilities"}
+
+
+class PlainCNNWithExitsTest(FamilyContract, tf.test.TestCase):
+    preset = "plain_cnn_exits"
+    arguments = {"layout": "16 M 16 16 M 16 FC16", "exits": (1, 2)}
+
+
+class PlainCNNTest(FamilyContract, tf.test.TestCase):
+    preset = "plain_cnn_2"
+
+
+class ResNetTest(FamilyContract, tf.test.TestCase):
+    preset = "resnet_8"
+
+
+class DenseNetTest(FamilyContract, tf.test.TestCase):
+    preset = "densenet_bc_40_12"
+    arguments = {"depth": 10}
+
+
 class OwnFamilyTest(FamilyContract, tf.test.TestCase):
     preset = "tests.models.two_exits:TwoExits"
 

@@ -17,6 +17,14 @@ NETWORKS = {
         {"prune": "min", "step_mode": "lin_grow"},
     ),
     "slimmable": ("slimmable_mobilenet_v1_small", straightforward.slimmable_mobilenet_v1, {}),
+    "resnet": ("resnet_14", straightforward.resnet, {}),
+    "densenet": ("densenet_bc_40_12", straightforward.densenet, {"depth": 16}),
+    "hne": ("hne_resnet_small", straightforward.hne_resnet, {}),
+    "hne_probabilities": (
+        "hne_resnet_small",
+        straightforward.hne_resnet,
+        {"average": "probabilities", "units": 2, "levels": ((16, 1), (24, 2), (24, 1))},
+    ),
 }
 
 
@@ -32,7 +40,7 @@ class StraightforwardTest(tf.test.TestCase, parameterized.TestCase):
         variables = [variable.value for variable in network.trainable_variables]
         found = {}
         for side, compute in (
-            ("ours", lambda: network(images, training=True)),
+            ("ours", lambda: network.train_logits(images)[0]),
             ("theirs", lambda: reference(network, images)),
         ):
             with tf.GradientTape() as tape:

@@ -1,0 +1,156 @@
+"""Hierarchical neural ensemble: residual networks that share a tree of blocks."""
+
+import math
+import re
+
+import keras
+
+from ipkd_tf.models import blocks, flexible, graph, layers
+
+
+@keras.saving.register_keras_serializable("ipkd_tf")
+class HNEResNet(flexible.FlexibleNetwork):
+    """An ensemble whose members are the paths of a binary tree from the root to the leaves.
+
+    Level b of the tree has 2^b nodes, blocks of layers; a node reads its parent, and each leaf has
+    a classifier of its own. A sub-model is the average over the first m leaves: one path, then
+    paths that share ever less with it. Every node has its own normalisation, whose statistics do
+    not depend on m.
+
+    Published are the tree, its anytime use leaf by leaf, the average, the loss of each single
+    member, and the distillation from the whole ensemble to smaller ones (method `ipkd`). The units
+    (1x1 convolution, depthwise 3x3, 1x1, shortcut), their numbers and channels, which average, and
+    the weights of the losses are our own: no code and no such numbers are public.
+
+    Args:
+        num_classes: Number of classes.
+        image_size: Height and width of the images, pixels.
+        mean: Per channel mean of the images, as a share of 255.
+        std: Per channel standard deviation of the images, as a share of 255.
+        stem: Channels of the first convolution, a part of the root.
+        levels: (channels, stride) of the nodes of each level, root first; one level more doubles
+            the leaves.
+        units: Residual units of a node; the first has the level's stride.
+        average: What is averaged over the leaves: `logits` or `probabilities`.
+
+    Returns:
+        Logits `[batch, num_classes]` of the first 1, 2, 4, ... and all leaves. The sub-models are
+        named by their leaves, `leaves_1`, `leaves_2`, ...; `submodel("leaves_3")` is there too.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> network = HNEResNet(num_classes=100)
+        >>> three_members = network.submodel("leaves_3")
+
+    Source: Ruiz & Verbeek, Anytime Inference with Distilled Hierarchical Neural Ensembles, AAAI
+    2021.
+    """
+
+    def __init__(
+        self,
+        num_classes=10,
+        image_size=32,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        stem=32,
+        levels=((64, 1), (64, 2), (64, 2), (64, 1), (64, 1)),
+        units=2,
+        average="logits",
+        name=None,
+    ):
+        flexible.check_positive(
+            num_classes=num_classes, image_size=image_size, stem=stem, units=units
+        )
+        flexible.check_statistics(mean, std)
+        for level in levels:
+            flexible.check_positive(levels=level)
+        if not levels or any(len(level) != 2 for level in levels):
+            raise ValueError(
+                "Expected (channels, stride) of each level, root first. "
+                f"Received: levels={levels!r}"
+            )
+        if average not in ("logits", "probabilities"):
+            raise ValueError(f"Expected logits or probabilities. Received: average={average!r}")
+        images = keras.Input((image_size, image_size, 3), name="image")
+        x = layers.prepare_images(images, mean, std)
+        leaves = _tree(blocks.conv_norm_relu(x, "stem", stem), levels, units, num_classes)
+        sizes = [2**level for level in range(len(levels))]
+        outputs = _averages(leaves, sizes, average)
+        submodels = [flexible.Submodel(f"leaves_{size}", (size,)) for size in sizes]
+        super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
+
+    def resolve(self, which):
+        """Returns the `Submodel` of a number or a name; `leaves_3` names the first three leaves."""
+        name = getattr(which, "name", which)
+        number = re.fullmatch(r"leaves_([1-9]\d*)", name) if isinstance(name, str) else None
+        if number and int(number[1]) <= len(self._leaves()):
+            return flexible.Submodel(name, (int(number[1]),))
+        return super().resolve(which)
+
+    def build_submodel(self, submodel):
+        (size,) = submodel.choice
+        logits = _averages(self._leaves(), [size], self.arguments["average"])
+        whole = graph.Graph(keras.Model(self.input, logits))
+        return whole.copy(whole.outputs, name=submodel.name)
+
+    def train_logits(self, images, drawn=None):
+        """Computes the logits of the sub-models, and those of all leaves but the first.
+
+        The first leaf is a sub-model, and learns from the labels as such.
+        """
+        alone = self._leaves()[1:]
+        model = keras.Model(self.input, [*self.outputs, *alone])
+        logits = model(images, training=True)
+        return logits[: len(self.outputs)], logits[len(self.outputs) :]
+
+    def _leaves(self):
+        """Symbolic logits of each leaf."""
+        count = 2 ** (len(self.arguments["levels"]) - 1)
+        return [self.get_layer(f"leaf_{leaf}_logits").output for leaf in range(1, count + 1)]
+
+
+def _tree(x, levels, units, num_classes):
+    """The logits of all leaves, those of each node's first child first."""
+    nodes = [x]
+    for level, (channels, strides) in enumerate(levels):
+        nodes = [
+            _node(nodes[j // 2], f"level_{level + 1}_node_{j + 1}", channels, strides, units)
+            for j in range(2**level)
+        ]
+    pooled = [keras.layers.GlobalAveragePooling2D()(node) for node in nodes]
+    return [blocks.logits(x, f"leaf_{j}_logits", num_classes) for j, x in enumerate(pooled, 1)]
+
+
+def _node(x, name, channels, strides, units):
+    for unit in range(1, units + 1):
+        x = _unit(x, f"{name}_unit_{unit}", channels, strides if unit == 1 else 1)
+    return x
+
+
+def _unit(x, name, channels, strides):
+    shortcut = x
+    if strides != 1 or x.shape[-1] != channels:
+        shortcut = blocks.project(x, f"{name}_shortcut", channels, strides)
+    x = blocks.conv_norm_relu(x, f"{name}_expand", channels, 1)
+    depthwise = f"{name}_depthwise"
+    x = blocks.norm_relu(blocks.depthwise(x, depthwise, strides), depthwise)
+    x = blocks.norm(blocks.conv(x, f"{name}_project", channels, 1), f"{name}_project")
+    return blocks.relu(keras.layers.Add()([x, shortcut]))
+
+
+def _averages(leaves, sizes, average):
+    """Logits of the averages over the first leaves, for each number of them."""
+    if average == "probabilities":
+        leaves = [keras.ops.log_softmax(leaf) for leaf in leaves]
+    return [_average(leaves[:size], average) for size in sizes]
+
+
+def _average(votes, average):
+    if len(votes) == 1:
+        return votes[0]
+    if average == "logits":
+        return keras.layers.Average(dtype="float32")(votes)
+    stacked = keras.ops.stack(votes, axis=0)
+    return keras.ops.logsumexp(stacked, axis=0) - math.log(len(votes))
