@@ -237,16 +237,13 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     def get_config(self):
         """Returns the constructor's arguments; of outside teachers only their number."""
+        names = "distillation_weight", "temperature", "divergence", "top_5", "seed"
         return {
             **super().get_config(),
+            **{name: getattr(self, name) for name in names},
             "network": keras.saving.serialize_keras_object(self.network),
             "teachers": self._text or self.teachers.tolist(),
-            "distillation_weight": self.distillation_weight,
-            "temperature": self.temperature,
-            "divergence": self.divergence,
-            "top_5": self.top_5,
             "outside": self.teachers.shape[1] - len(self.teachers),
-            "seed": self.seed,
         }
 
     @classmethod

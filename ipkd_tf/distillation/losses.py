@@ -212,24 +212,14 @@ _DIVERGENCE_OF = dict(zip(DIVERGENCES, (_kl, _cross_entropy, _reverse_kl), stric
 
 
 def check_settings(distillation_weight, temperature, divergence):
-    """Raises ValueError unless L is in [0, 1], T finite and > 0, and D one of `DIVERGENCES`.
-
-    For callers that take these settings long before they have logits.
-    """
-    if not 0 <= distillation_weight <= 1:
-        raise ValueError(
-            f"The distillation weight must be in [0, 1]. "
-            f"Received: distillation_weight={distillation_weight}"
-        )
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(
-            f"The temperature must be a finite number > 0. Received: temperature={temperature}"
-        )
-    if divergence not in DIVERGENCES:
-        raise ValueError(
-            f"The divergence must be one of {', '.join(DIVERGENCES)}. "
-            f"Received: divergence={divergence!r}"
-        )
+    """Raises ValueError for settings out of range; for callers that have no logits yet."""
+    for name, value, fits, expected in (
+        ("distillation_weight", distillation_weight, 0 <= distillation_weight <= 1, "in [0, 1]"),
+        ("temperature", temperature, 0 < temperature < math.inf, "a finite number > 0"),
+        ("divergence", divergence, divergence in DIVERGENCES, f"one of {', '.join(DIVERGENCES)}"),
+    ):
+        if not fits:
+            raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
 
 
 def _check_logits(logits):

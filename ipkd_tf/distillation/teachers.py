@@ -64,25 +64,17 @@ def from_spec(spec, n, outside=0):
 
 
 def check(weights, n=None, outside=0):
-    """Returns teacher weights as a float32 array, or says what is wrong with them.
+    """Returns weights as float32 `[n, n + outside]`, not rescaled, or says what is wrong with them.
 
     Args:
         weights: array-like `[n, n]`, or `[n, n + outside]`.
         n: number of sub-models; any if None.
         outside: number of outside teachers.
 
-    Returns:
-        float32 array `[n, n + outside]`; rows are not rescaled.
-
     Raises:
         ValueError: the weights are not numbers, of another shape, not finite, negative, let a
             sub-model be taught by itself or by a smaller one, or a row sums neither to 0 nor,
             within 1e-5, to 1.
-
-    Example:
-        >>> check([[0, 1], [0, 0]])
-        array([[0., 1.],
-               [0., 0.]], dtype=float32)
     """
     weights = _check_shape(weights, n, outside)
     not_larger = np.tri(*weights.shape, dtype=bool) & (weights != 0)

@@ -111,17 +111,12 @@ def _check_number(name, value, below=float("inf")):
 
 
 def _check_patterns(patterns):
-    if isinstance(patterns, str):
+    try:
+        if isinstance(patterns, str):
+            raise TypeError("put the pattern in brackets")
+        return tuple(re.compile(pattern).pattern for pattern in patterns)
+    except (re.error, TypeError) as error:
         raise ValueError(
-            "Expected a list of regular expressions; put the pattern in brackets. "
+            f"Expected a list of regular expressions: {error}. "
             f"Received: exclude_from_weight_decay={patterns!r}"
-        )
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise ValueError(
-                f"Expected regular expressions, but {pattern!r} is none: {error}. "
-                f"Received: exclude_from_weight_decay={patterns!r}"
-            ) from error
-    return tuple(patterns)
+        ) from error

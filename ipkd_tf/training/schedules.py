@@ -12,18 +12,15 @@ def learning_rate(experiment, steps_per_epoch):
     else:
         drops = experiment.drop_epochs if experiment.schedule == "step" else ()
         factor = experiment.learning_rate_drop_factor
-        schedule = _piecewise(experiment.learning_rate, factor, drops, steps_per_epoch)
+        # Keras asks for at least one boundary, and keeps the old value on the boundary itself,
+        # while the drop belongs to an epoch's first step.
+        boundaries = [epoch * steps_per_epoch - 1 for epoch in drops] or [0]
+        factors = [factor**k for k in range(len(drops) + 1)] if drops else [1, 1]
+        rates = [experiment.learning_rate * factor for factor in factors]
+        schedule = PiecewiseConstantDecay(boundaries, rates)
     if experiment.warmup_epochs:
         schedule = WarmUp(schedule, experiment.warmup_epochs * steps_per_epoch)
     return schedule
-
-
-def _piecewise(rate, factor, drops, steps_per_epoch):
-    if not drops:  # Keras asks for at least one boundary.
-        return PiecewiseConstantDecay([0], [rate, rate])
-    # Keras keeps the old value on the boundary itself; the drop belongs to an epoch's first step.
-    boundaries = [epoch * steps_per_epoch - 1 for epoch in drops]
-    return PiecewiseConstantDecay(boundaries, [rate * factor**k for k in range(len(drops) + 1)])
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
