@@ -26,9 +26,13 @@ _CIRCUMSTANCES = {
     "training_seconds": float,
     **dict.fromkeys(("date", *_VERSIONS, "devices"), str),
 }
-# Where things are and what is written beside the results.
+# Where things are and what is written beside the results makes no other run.
 _PLACES = {"workdir", "data_dir", "checkpoint_minutes", "tensorboard"}
-_FIELDS = [f for f in dataclasses.fields(Experiment) if f.name not in _PLACES | set(_IDENTITY)]
+_FIELDS = [
+    field
+    for field in dataclasses.fields(Experiment)
+    if field.metadata.get("identity", field.name not in _PLACES) and field.name not in _IDENTITY
+]
 SETTINGS = {field.name: field.type for field in _FIELDS}
 COLUMNS = {**_IDENTITY, **_EPOCH, **SCORES, **_CIRCUMSTANCES, **SETTINGS}
 

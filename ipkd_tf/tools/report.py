@@ -2,7 +2,7 @@
 
   python -m ipkd_tf.tools.report runs
   python -m ipkd_tf.tools.report runs/a/seed0 runs/b --output=/tmp/report --formats=markdown,latex
-  python -m ipkd_tf.tools.report runs --csv=runs/results.csv --readme=README.md
+  python -m ipkd_tf.tools.report runs --csv=runs/results.csv --readme=docs/results.md
   python -m ipkd_tf.tools.report runs/results.csv --epoch=last
 
 Arguments are directories of runs, directories above them, or CSV files that --csv wrote; none
