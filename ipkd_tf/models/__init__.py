@@ -1,6 +1,7 @@
 """Flexible networks: the contract, the families, and what is made of their graphs."""
 
 from ipkd_tf.models import keras_hooks
+from ipkd_tf.models.cnmm import CNMM
 from ipkd_tf.models.densenet import DenseNet
 from ipkd_tf.models.flexible import FlexibleNetwork, Submodel
 from ipkd_tf.models.hne_resnet import HNEResNet
@@ -9,11 +10,13 @@ from ipkd_tf.models.plain_cnn import PlainCNN
 from ipkd_tf.models.presets import PRESETS, from_preset, imported, load
 from ipkd_tf.models.resnet import ResNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
+from ipkd_tf.models.us_mobilenet_v1 import USMobileNetV1
 
 keras_hooks.check_setup()
 build = from_preset
 
 __all__ = [
+    "CNMM",
     "PRESETS",
     "DenseNet",
     "FlexibleNetwork",
@@ -23,6 +26,7 @@ __all__ = [
     "ResNet",
     "SlimmableMobileNetV1",
     "Submodel",
+    "USMobileNetV1",
     "build",
     "from_preset",
     "imported",

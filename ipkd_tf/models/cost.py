@@ -83,10 +83,12 @@ def of_submodel(network, which):
         >>> of_submodel(ipkd_tf.models.MSDNet(), "exit_1")
         {'parameters': 417962, 'multiply_adds': 13182208}
     """
-    model = flexible.cut(network, which)
-    if hasattr(network, "resolve"):
+    if isinstance(network, flexible.FlexibleNetwork):
         submodel = network.resolve(which)
+        # Its weights do not matter, and may not be complete before it is recalibrated.
+        model = network.build_submodel(submodel) or flexible.cut(network, submodel)
     else:
+        model = flexible.cut(network, which)
         submodel = flexible.Submodel(flexible.names(network)[flexible.find(network, which)])
     return {cost.name: cost.measure(model, submodel) for cost in table(network)}
 

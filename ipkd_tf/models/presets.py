@@ -8,12 +8,14 @@ import zipfile
 import keras
 
 from ipkd_tf.models import keras_hooks
+from ipkd_tf.models.cnmm import CNMM
 from ipkd_tf.models.densenet import DenseNet
 from ipkd_tf.models.hne_resnet import HNEResNet
 from ipkd_tf.models.msdnet import MSDNet
 from ipkd_tf.models.plain_cnn import PlainCNN
 from ipkd_tf.models.resnet import ResNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
+from ipkd_tf.models.us_mobilenet_v1 import USMobileNetV1
 
 SMALL_BLOCKS = ((64, 2), (128, 2), (128, 1), (256, 2), (256, 1))
 
@@ -24,6 +26,8 @@ PRESETS = {
         MSDNet,
         {"blocks": 4, "base": 2, "step": 1, "channels": 8, "growth": 8, "exit_channels": 64},
     ),
+    "cnmm": (CNMM, {}),
+    "cnmm_small": (CNMM, {"channels": (16, 32, 64), "nodes": 3}),
     "slimmable_mobilenet_v1": (SlimmableMobileNetV1, {}),
     "slimmable_mobilenet_v1_small": (SlimmableMobileNetV1, {"blocks": SMALL_BLOCKS}),
     "hne_resnet": (HNEResNet, {}),
@@ -35,6 +39,8 @@ PRESETS = {
     **{f"plain_cnn_{depth}": (PlainCNN, {"depth": depth}) for depth in (2, 4, 6, 8, 10)},
     **{f"resnet_{depth}": (ResNet, {"depth": depth}) for depth in (8, 14, 20, 26, 32, 44, 56, 110)},
     "densenet_bc_40_12": (DenseNet, {}),
+    "us_mobilenet_v1": (USMobileNetV1, {}),
+    "us_mobilenet_v1_small": (USMobileNetV1, {"blocks": SMALL_BLOCKS}),
 }
 
 

@@ -1,5 +1,6 @@
 """Slimmable MobileNet-V1: several widths of one network sharing leading slices of its kernels."""
 
+import functools
 import types
 
 import keras
@@ -60,27 +61,19 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
         blocks=BLOCKS,
         name=None,
     ):
-        flexible.check_positive(num_classes=num_classes, image_size=image_size, stem=stem)
-        flexible.check_statistics(mean, std)
-        _check_widths(widths)
-        for block in blocks:
-            flexible.check_positive(blocks=block)
-
+        check_arguments(num_classes, image_size, mean, std, widths, stem, blocks)
         images = keras.Input((image_size, image_size, 3), name="image")
-        shared = _SharedLayers(num_classes, stem, blocks)
+        shared = SharedLayers(num_classes, stem, blocks)
         x = layers.prepare_images(images, mean, std)
-        outputs = [_mobilenet(x, stem, blocks, width, shared.at(width)) for width in widths]
-        submodels = [flexible.Submodel(_name(width), (width,)) for width in widths]
+        outputs = [
+            mobilenet(x, stem, blocks, at_width(width), _LayersAtWidth(shared, width))
+            for width in widths
+        ]
+        submodels = [submodel_at(width) for width in widths]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
 
     def build_submodel(self, submodel):
-        (width,) = submodel.choice
-        settings = types.SimpleNamespace(**self.arguments)
-        images = keras.Input((settings.image_size, settings.image_size, 3), name="image")
-        x = layers.prepare_images(images, settings.mean, settings.std)
-        plain = _PlainLayers(settings.num_classes)
-        logits = _mobilenet(x, settings.stem, settings.blocks, width, plain)
-        return keras.Model(images, logits, name=submodel.name)
+        return build_plain(types.SimpleNamespace(**self.arguments), submodel)
 
     def weights_of(self, submodel, layer):
         private = isinstance(layer, keras.layers.BatchNormalization)
@@ -88,11 +81,26 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
         return flexible.leading_slices(self.get_layer(name), layer)
 
 
-def _name(width):
-    return f"width_{float(width)}"
+def submodel_at(width):
+    return flexible.Submodel(f"width_{float(width)}", (float(width),))
 
 
-def _check_widths(widths):
+def build_plain(settings, submodel):
+    """Returns the untrained network of one width, of the family's settings, in Keras's layers."""
+    images = keras.Input((settings.image_size, settings.image_size, 3), name="image")
+    x = layers.prepare_images(images, settings.mean, settings.std)
+    at, plain = at_width(*submodel.choice), _PlainLayers(settings.num_classes)
+    return keras.Model(
+        images, mobilenet(x, settings.stem, settings.blocks, at, plain), name=submodel.name
+    )
+
+
+def check_arguments(num_classes, image_size, mean, std, widths, stem, blocks):
+    """Raises ValueError unless the constructor's arguments are in range."""
+    flexible.check_positive(num_classes=num_classes, image_size=image_size, stem=stem)
+    flexible.check_statistics(mean, std)
+    for block in blocks:
+        flexible.check_positive(blocks=block)
     ascending = all(a < b for a, b in zip(widths, widths[1:], strict=False))
     if not widths or not ascending or not 0 < widths[0] <= widths[-1] <= 1:
         raise ValueError(
@@ -109,14 +117,22 @@ def channels_at(channels, width):
     return min(rounded, channels)
 
 
-def _mobilenet(x, stem, blocks, width, make):
-    """The graph of one width, from normalised images to logits; `make` supplies its layers."""
-    x = _norm_relu6(make.conv(x, "stem", channels_at(stem, width), 3), "stem", make)
+def at_width(width):
+    """Returns the function from the channels of a layer at width 1 to those at this width."""
+    return functools.partial(channels_at, width=width)
+
+
+def mobilenet(x, stem, blocks, at, make):
+    """The graph of one width, from normalised images to logits.
+
+    `at` gives the channels of a layer at that width, `make` supplies the layers.
+    """
+    x = _norm_relu6(make.conv(x, "stem", at(stem), 3), "stem", make)
     for number, (channels, stride) in enumerate(blocks, 1):
         name = f"block_{number}_depthwise"
         x = _norm_relu6(make.depthwise(x, name, stride), name, make)
         name = f"block_{number}_pointwise"
-        x = _norm_relu6(make.conv(x, name, channels_at(channels, width), 1), name, make)
+        x = _norm_relu6(make.conv(x, name, at(channels), 1), name, make)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return make.dense(x, "logits")
 
@@ -125,7 +141,7 @@ def _norm_relu6(x, name, make):
     return keras.layers.ReLU(6.0)(make.norm(x, f"{name}_norm"))
 
 
-class _SharedLayers:
+class SharedLayers:
     """The layers of the widest network, shared by all widths."""
 
     def __init__(self, num_classes, stem, blocks):
@@ -142,11 +158,8 @@ class _SharedLayers:
             channels, num_classes, keras.initializers.RandomNormal(stddev=0.01), name="logits"
         )
 
-    def at(self, width):
-        return _SharedLayersAtWidth(self, width)
 
-
-class _SharedLayersAtWidth:
+class _LayersAtWidth:
     """Calls the shared layers at one width, with that width's own batch normalisation."""
 
     def __init__(self, shared, width):
@@ -160,14 +173,16 @@ class _SharedLayersAtWidth:
         return self.shared.convs[name](x)
 
     def norm(self, x, name):
-        return layers.BatchNormalization(name=f"{_name(self.width)}_{name}")(x)
+        return layers.BatchNormalization(name=f"{submodel_at(self.width).name}_{name}")(x)
 
     def dense(self, x, name):
-        # An activation of its own gives each output a name, and float32 logits in mixed precision.
-        named = keras.layers.Activation(
-            "linear", dtype="float32", name=f"{_name(self.width)}_{name}"
-        )
-        return named(self.shared.logits(x))
+        return name_logits(self.shared.logits(x), submodel_at(self.width))
+
+
+def name_logits(logits, submodel):
+    """Gives an output a name of its own, and float32 logits in mixed precision."""
+    name = f"{submodel.name}_logits"
+    return keras.layers.Activation("linear", dtype="float32", name=name)(logits)
 
 
 class _PlainLayers:

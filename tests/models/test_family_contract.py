@@ -47,6 +47,18 @@ class DenseNetTest(FamilyContract, tf.test.TestCase):
     arguments = {"depth": 10}
 
 
+class USMobileNetV1Test(FamilyContract, tf.test.TestCase):
+    preset = "us_mobilenet_v1_small"
+    arguments = {"widths": (0.25, 1.0)}
+    unlisted = "width_0.6"
+
+
+class CNMMTest(FamilyContract, tf.test.TestCase):
+    preset = "cnmm_small"
+    arguments = {"channels": (8, 16)}
+    unlisted = "above_0.3"
+
+
 class OwnFamilyTest(FamilyContract, tf.test.TestCase):
     preset = "tests.models.two_exits:TwoExits"
 

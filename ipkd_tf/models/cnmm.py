@@ -1,0 +1,169 @@
+"""Convolutional neural mixture model: exponentially many networks that share their links."""
+
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ipkd_tf.models import cnmm_links as links
+from ipkd_tf.models import flexible, layers
+from ipkd_tf.models.shared_norm import SharedNormNetwork
+
+
+@keras.saving.register_keras_serializable("ipkd_tf")
+class CNMM(SharedNormNetwork):
+    """A mixture of all networks that are paths through the nodes of each scale.
+
+    Node j of a scale takes one of the nodes before it, i with probability pi_ij, through a link
+    (depthwise 3x3, 1x1 convolution, each normalised) of its own; the probabilities are trained with
+    the weights. A training step computes one sampled path, a plain network, in each sub-model;
+    in inference every node is the mean over its links, sum_i pi_ij f_ij(h_i).
+
+    Sub-model `nodes_d` has the links among the first node and the last d of each scale, their
+    probabilities renormalised: nested, from one link to all. `submodel("above_0.2")` keeps the
+    links that are used with a probability of at least 0.2, and the most probable path.
+
+    Published are the mixture, its learned weights, the mean pass and the removal of improbable
+    networks. Layers, channels, sampling, nested link sets and the regulariser are our own: no code
+    and no such numbers are public.
+
+    Args:
+        num_classes: Number of classes.
+        image_size: Height and width of the images, pixels.
+        mean: Per channel mean of the images, as a share of 255.
+        std: Per channel standard deviation of the images, as a share of 255.
+        channels: Channels of each scale; each after the first halves the sides.
+        nodes: Nodes of each scale after its input, K.
+        cost_weight: Weight of the expected multiply-adds, as a share of the most, in the loss.
+        entropy_weight: Weight of the entropy of the probabilities, which is made large.
+
+    Returns:
+        Logits `[batch, num_classes]` of `nodes_1` to `nodes_K`.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> network = CNMM(num_classes=100)
+        >>> network.recalibrate("nodes_2", [images_1, images_2])
+        >>> network.submodel("nodes_2").save("nodes_2.keras")
+
+    Source: Ruiz & Verbeek, Adaptive Inference Cost with Convolutional Neural Mixture Models, ICCV
+    2019.
+    """
+
+    def __init__(
+        self,
+        num_classes=10,
+        image_size=32,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        channels=(32, 64, 128),
+        nodes=4,
+        cost_weight=0.0,
+        entropy_weight=0.01,
+        name=None,
+    ):
+        flexible.check_positive(
+            num_classes=num_classes, image_size=image_size, channels=channels, nodes=nodes
+        )
+        flexible.check_statistics(mean, std)
+        if cost_weight < 0 or entropy_weight < 0:
+            raise ValueError(
+                "Expected weights of at least 0. "
+                f"Received: cost_weight={cost_weight}, entropy_weight={entropy_weight}"
+            )
+        nested = [(links.nested_links(nodes, d),) * len(channels) for d in range(1, nodes + 1)]
+        shared = links.SharedLayers(num_classes, channels, nodes, cost_weight, entropy_weight)
+        images = keras.Input((image_size, image_size, 3), name="image")
+        x = layers.prepare_images(images, mean, std)
+        outputs = [
+            _mixture(x, nodes, kept, links.MeanPass(shared, number))
+            for number, kept in enumerate(nested)
+        ]
+        submodels = [flexible.Submodel(f"nodes_{d}", kept) for d, kept in enumerate(nested, 1)]
+        super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
+        # A plain attribute: its layers are tracked as parts of the graph.
+        object.__setattr__(self, "_shared", shared)
+
+    def probabilities(self):
+        """Returns pi of each scale: list of float arrays `[nodes + 1, nodes + 1]`, from i to j."""
+        nodes = self.arguments["nodes"]
+        everything = links.nested_links(nodes, nodes)
+        return [_probabilities(m.logits.numpy(), everything) for m in self._shared.mixers]
+
+    def resolve(self, which):
+        """Returns the `Submodel` of a number, a name or a value; `above_0.2` by link use."""
+        name = which.name if isinstance(which, flexible.Submodel) else which
+        match = re.fullmatch(r"above_(\d*\.?\d+)", name) if isinstance(name, str) else None
+        if match is None:
+            return super().resolve(which)
+        if isinstance(which, flexible.Submodel):
+            return which  # its links are those of when it was resolved
+        kept = tuple(prune(pi, float(match[1])) for pi in self.probabilities())
+        return flexible.Submodel(name, kept)
+
+    def build_submodel(self, submodel):
+        size, settings = self.arguments["image_size"], self.arguments
+        images = keras.Input((size, size, 3), name="image")
+        x = layers.prepare_images(images, settings["mean"], settings["std"])
+        shares = [
+            _probabilities(mixer.logits.numpy(), kept)
+            for mixer, kept in zip(self._shared.mixers, submodel.choice, strict=True)
+        ]
+        plain = links.PlainPass(settings["num_classes"], settings["channels"], shares)
+        logits = _mixture(x, settings["nodes"], submodel.choice, plain)
+        return keras.Model(images, logits, name=submodel.name)
+
+    def draw(self, seed, step):
+        """Returns the noise that makes a step's paths, `[sub-models, scales, nodes, nodes]`."""
+        sides = [self.drawn, len(self.arguments["channels"])] + [self.arguments["nodes"]] * 2
+        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
+        uniform = tf.random.stateless_uniform(sides, key, 1e-7, 1.0)
+        return -tf.math.log(-tf.math.log(uniform))
+
+    def train_logits(self, images, drawn=None):
+        """Computes the logits of one sampled path in each named sub-model."""
+        x = layers.prepare_images(images, self.arguments["mean"], self.arguments["std"])
+        nodes = self.arguments["nodes"]
+        return [
+            _mixture(x, nodes, submodel.choice, links.SampledPass(self._shared, drawn[number]))
+            for number, submodel in enumerate(self.submodels)
+        ], []
+
+
+def _probabilities(logits, kept):
+    """pi over the given links: each node's column sums to 1, or to 0 if it has none."""
+    pi = np.zeros((len(logits) + 1, len(logits) + 1))
+    for i, j in kept:
+        pi[i, j] = np.exp(logits[j - 1, i] - logits[j - 1].max())
+    return pi / np.maximum(pi.sum(axis=0), 1e-30)
+
+
+def prune(pi, threshold):
+    """Returns the links used at least that probably, and those of the most probable path.
+
+    Nodes that no path from the first to the last node passes any more lose their links.
+    """
+    best = {0: (1.0, ())}
+    for j in range(1, len(pi)):
+        best[j] = max((best[i][0] * pi[i, j], (*best[i][1], (i, j))) for i in range(j))
+    used = links.link_use(pi, len(pi) - 1)
+    kept = {link for link, share in used.items() if share >= threshold} | set(best[j][1])
+    reached, needed = {0}, {len(pi) - 1}
+    for i, j in sorted(kept, key=lambda link: link[1]):
+        reached |= {j} if i in reached else set()
+    for i, j in sorted(kept, reverse=True, key=lambda link: link[1]):
+        needed |= {i} if j in needed else set()
+    return tuple(sorted((i, j) for i, j in kept if i in reached and j in needed))
+
+
+def _mixture(x, nodes, kept_links, make):
+    """The graph from normalised images to logits; `make` supplies layers and mixes links."""
+    x = make.conv_norm_relu(x, "stem")
+    for scale, kept in enumerate(kept_links):
+        if scale:
+            x = make.conv_norm_relu(x, f"transition_{scale}")
+        x = make.mix(x, scale, nodes, kept)
+    return make.dense(keras.layers.GlobalAveragePooling2D()(x))
