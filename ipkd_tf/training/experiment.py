@@ -115,7 +115,8 @@ class Experiment:
     )
     dataset: str = _setting(
         "digits",
-        "digits (embedded, no download), cifar10, cifar100, tfds:NAME, or folder:PATH.",
+        "digits (embedded, no download), cifar10, cifar100, tfds:NAME (another TFDS set with the "
+        "features image and label), or folder:PATH (a folder of images per class).",
         check=bool,
         expected="the name of a data set",
     )
