@@ -122,15 +122,26 @@ def _batch_function(examples, batch_size, seed, augmentation):
 
     def batch_at(step):
         epoch, position = step // steps_per_epoch, step % steps_per_epoch
-        indices = tf.random.experimental.index_shuffle(
-            position * batch_size + tf.range(batch_size, dtype=tf.int64),
-            seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
-            max_index=len(examples) - 1,
-        )
-        batch = examples.gather(indices)
+        places = position * batch_size + tf.range(batch_size, dtype=tf.int64)
+        order_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+        batch = examples.gather(_shuffle(places, len(examples), order_seed))
         return augmentation(*batch, seed=tf.stack([tf.constant(seed, tf.int64), step]))
 
     return batch_at
+
+
+def _shuffle(places, total, seed):
+    """The indices at these places of a random order of `total`, each order by its seed `[2]`.
+
+    TensorFlow's operation heeds 8 bits of each of three words: 2 words would repeat an order after
+    256 epochs. So it gets words that depend on the whole seed, and 48 bits of them by going twice.
+    """
+    words = tf.random.stateless_uniform((2, 3), seed, None, None, tf.int64)
+    for key in tf.unstack(words):
+        places = tf.raw_ops.RandomIndexShuffle(
+            index=places, seed=key, max_index=tf.constant(total - 1, tf.int64), rounds=4
+        )
+    return places
 
 
 def _batches(steps, batch_at):

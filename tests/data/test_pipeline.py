@@ -56,6 +56,21 @@ class TrainingTest(tf.test.TestCase, parameterized.TestCase):
         epochs = [tuple(epoch) for order in orders for epoch in np.split(order, 2)]
         self.assertLen(set(epochs), 4)
 
+    def test_no_order_comes_back(self):
+        # TensorFlow's own shuffle of indices has the order of epoch 0 again in epoch 256.
+        orders = label_order(training(*numbered(12, size=1), 12, 0, augmentation=PLAIN), 600)
+        self.assertLen({tuple(epoch) for epoch in np.split(orders, 600)}, 600)
+        seeds = [0, 1, 256, 512, 2**16, 2**32, 2**62]
+        orders = [label_order(training(*numbered(50, size=1), 50, seed), 1) for seed in seeds]
+        self.assertLen({tuple(order) for order in orders}, len(seeds))
+
+    def test_orders_are_uniform(self):
+        orders = label_order(training(*numbered(3, size=1), 3, 5, augmentation=PLAIN), 3000)
+        _, counts = np.unique(orders.reshape(3000, 3), axis=0, return_counts=True)
+        self.assertLen(counts, 6)
+        # 500 of each expected; the standard deviation of a count is 20.
+        self.assertAllInRange(counts, 400, 600)
+
     def test_shapes_are_static(self):
         images, labels = training(*numbered(8), 4, seed=0).element_spec
         self.assertEqual(images.shape, (4, 4, 4, 3))
