@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 import os
 import pathlib
@@ -13,6 +12,7 @@ from unittest import mock
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
+from ipkd_tf.tools import train
 from ipkd_tf.training import loop
 from ipkd_tf.training.experiment import Experiment
 from ipkd_tf.training.sigterm import Terminated
@@ -20,15 +20,7 @@ from ipkd_tf.training.sigterm import Terminated
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def _load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-train_main = _load(ROOT / "train_main.py")
-train_main.define_flags()
+train.define_flags()
 
 
 class MainTestCase(parameterized.TestCase):
@@ -42,7 +34,7 @@ class MainTestCase(parameterized.TestCase):
             mock.patch.object(loop, "run", side_effect=run) as run,
             contextlib.redirect_stderr(errors),
         ):
-            status = train_main.main(flags.FLAGS(argv))
+            status = train.main(flags.FLAGS(argv))
         return status, errors.getvalue(), run.call_args.args[0] if run.called else None
 
 
@@ -146,6 +138,6 @@ class RunFilesTest(parameterized.TestCase):
         argv = ["train_main.py", f"--flagfile={ROOT / 'runs' / name}.flags"]
         with flagsaver.flagsaver():
             flags.FLAGS(argv)
-            experiment = train_main.experiment_from_flags(argv[1:])
+            experiment = train.experiment_from_flags(argv[1:])
         self.assertEqual(experiment.output_dir, f"runs/{name}/seed0")
         self.assertEqual((experiment.dataset, experiment.method), ("digits", "ipkd_ta_m"))

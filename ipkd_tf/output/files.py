@@ -27,7 +27,11 @@ def replacing(path):
     name, path = pathlib.Path(path).name, pathlib.Path(os.path.realpath(path))
     with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=path.parent) as directory:
         aside = pathlib.Path(directory, name)
-        yield aside
+        try:
+            yield aside
+        except OSError as error:  # Python does not name the file when the disk is full.
+            error.filename = error.filename or str(path)
+            raise
         for written in [aside, *aside.rglob("*")]:
             _synchronize(written)
         if path.is_file():
@@ -52,11 +56,16 @@ def _exchange(new, old):
     os.replace(spare, new)
 
 
-def remove_leftovers(directory):
-    """Removes what processes killed while they wrote to a directory left; nobody else may write."""
-    for path in pathlib.Path(directory).glob(f"{_ASIDE}*"):
-        remove(path)
-    for path in pathlib.Path(directory).glob(f"{_REPLACED}*"):
+def remove_leftovers(directory, names=None):
+    """Removes what was left by processes killed while they wrote files of these names (patterns).
+
+    None: files of any name. Nobody else may write such files meanwhile.
+    """
+    directory = pathlib.Path(directory)
+    for path in directory.glob(f"{_ASIDE}*"):
+        if names is None or any(next(path.glob(name), None) for name in names):
+            remove(path)
+    for path in [p for name in names or ["*"] for p in directory.glob(f"{_REPLACED}{name}")]:
         name = path.name.removeprefix(_REPLACED)
         if path.with_name(name).exists():
             remove(path)

@@ -5,13 +5,17 @@ import pathlib
 
 import pandas as pd
 
-from ipkd_tf.models import cost
 from ipkd_tf.output import files
 from ipkd_tf.training import finished_run
 from ipkd_tf.training.experiment import Experiment
 
-SCORES = dict.fromkeys(("accuracy", "top_5_accuracy", "loss"), float)
-SCORES |= {one.name: int for one in cost.COSTS}
+SCORES = {
+    "accuracy": float,
+    "top_5_accuracy": float,
+    "loss": float,
+    "parameters": int,
+    "multiply_adds": int,
+}
 NETWORK_AND_DATA = ["model", "dataset"]
 _IDENTITY = {"model": str, "dataset": str, "method": str, "seed": int, "name": str}
 _EPOCH = {"which": str, "epoch": int, "submodel": str}
@@ -22,12 +26,8 @@ _CIRCUMSTANCES = {
     "training_seconds": float,
     **dict.fromkeys(("date", *_VERSIONS, "devices"), str),
 }
-# Where things are and what is written beside the results makes no other run.
-_PLACES = {"workdir", "data_dir", "checkpoint_minutes", "tensorboard"}
 _FIELDS = [
-    field
-    for field in dataclasses.fields(Experiment)
-    if field.metadata.get("identity", field.name not in _PLACES) and field.name not in _IDENTITY
+    f for f in dataclasses.fields(Experiment) if f.metadata["identity"] and f.name not in _IDENTITY
 ]
 SETTINGS = {field.name: field.type for field in _FIELDS}
 COLUMNS = {**_IDENTITY, **_EPOCH, **SCORES, **_CIRCUMSTANCES, **SETTINGS}
@@ -85,14 +85,14 @@ def _read_run(directory):
     if not (directory / "result.json").exists():
         raise _Unfinished("no epoch is done")
     result = files.read_json(directory / "result.json")
-    if result.get("state", "finished") != "finished":
+    if result["state"] != "finished":
         done, epochs = result["last_epoch"], result["settings"]["epochs"]
         raise _Unfinished(f"{done} of {epochs} epochs are done")
     environment = files.read_json(directory / "environment.json") or {}
     rows = [
         # Counts of images divided in single precision: what is beyond 7 digits is rounding.
         facts | {"submodel": row["name"]} | {key: round(row[key], 7) for key in SCORES}
-        for run in (finished_run.open_run(directory, which) for which in finished_run.NETWORKS)
+        for run in (finished_run.open_run(directory, epoch) for epoch in finished_run.EPOCHS)
         for facts in [_facts(run, environment)]
         for row in run.rows
     ]
@@ -105,8 +105,8 @@ def _facts(run, environment):
     return {
         **dataclasses.asdict(run.experiment),
         "name": result["name"],
-        "which": run.which,
-        "epoch": result[f"{run.which}_epoch"],
+        "which": run.epoch,
+        "epoch": result[f"{run.epoch}_epoch"],
         **{f"{part}_images": result["examples"][part] for part in _IMAGES},
         "training_seconds": result["seconds"]["training"],
         **{key: str(environment.get(key) or "") for key in _VERSIONS},

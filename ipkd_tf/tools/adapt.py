@@ -143,7 +143,7 @@ def _document(run, made, rows, quantity, held_out):
     return {
         "run": run.result["name"],
         "seed": run.result["seed"],
-        "epoch": run.which,
+        "epoch": run.epoch,
         "quantity": quantity,
         "confidence": made.confidence,
         "images": {"held_out": held_out, "test": len(run.splits.test)},

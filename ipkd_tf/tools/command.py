@@ -8,7 +8,7 @@ import sys
 from absl import app, flags, logging
 
 flags.disclaim_key_flags()  # What is defined here is listed by the --help of each program.
-_HELP = {"--help", "-help", "-h", "-?"}
+HELP = {"--help", "-help", "-h", "-?"}
 
 
 def start(define_flags, main):
@@ -19,7 +19,7 @@ def start(define_flags, main):
         main: Its work, without arguments or with the list of what stands beside the flags.
     """
     define_flags()
-    if _HELP & {*sys.argv[1:]}:
+    if HELP & {*sys.argv[1:]}:
         app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
     app.run(lambda argv: run(main, argv))
 
@@ -75,6 +75,9 @@ def define_opening_flags(values):
         "Where the data set is now; empty: where the run read it.",
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "model", "", "Family of your own that the run trained: package.module:Class.", values
+    )
 
 
 def define_run_flags(values):
@@ -91,4 +94,4 @@ def open_run(values, threads=0):
     start_tensorflow(threads)
     from ipkd_tf.training import finished_run
 
-    return finished_run.open_run(values.run, values.epoch, values.data_dir)
+    return finished_run.open_run(values.run, values.epoch, values.data_dir, values.model)

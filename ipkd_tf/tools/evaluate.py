@@ -1,7 +1,7 @@
-"""Evaluates every sub-model of a finished run again, on its test or its validation images.
+"""Evaluates every sub-model of a finished run again, on one of its splits.
 
 python -m ipkd_tf.tools.evaluate --run=runs/quickstart/seed0
-python -m ipkd_tf.tools.evaluate --run=runs/quickstart/seed0 --epoch=last --images=validation
+python -m ipkd_tf.tools.evaluate --run=runs/quickstart/seed0 --epoch=last --split=validation
 """
 
 from absl import flags
@@ -13,9 +13,8 @@ FLAGS = flags.FLAGS
 
 def define_flags(values=flags.FLAGS):
     command.define_opening_flags(values)
-    flags.DEFINE_enum(
-        "images", "test", ["test", "validation"], "On which images.", flag_values=values
-    )
+    splits = ["test", "validation", "train"]
+    flags.DEFINE_enum("split", "test", splits, "On which images.", flag_values=values)
     flags.DEFINE_integer("batch_size", 250, "Images in a forward pass.", flag_values=values)
 
 
@@ -25,11 +24,14 @@ def main():
     from ipkd_tf import data
     from ipkd_tf.training import evaluation, summary
 
-    examples = getattr(run.splits, FLAGS.images)
+    examples = getattr(run.splits, FLAGS.split)
+    precision = run.experiment.precision
     dataset = data.evaluation(examples, batch_size=FLAGS.batch_size)
-    where = f"{len(examples)} {FLAGS.images} images"
-    title = f"{run.result['name']}, {FLAGS.epoch} epoch: scores on {where}"
-    print(summary.score_table(title, evaluation.evaluate(run.network, dataset)))
+    title = (
+        f"{run.result['name']}, {FLAGS.epoch} epoch: scores on {len(examples)} {FLAGS.split} images"
+        + (f" in {precision}" if precision != "float32" else "")
+    )
+    print(summary.score_table(title, evaluation.evaluate(run.load(precision), dataset)))
 
 
 if __name__ == "__main__":

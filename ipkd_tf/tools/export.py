@@ -90,7 +90,7 @@ def main():
         **test_data(run, FLAGS.images),
         class_names=run.splits.dataset.class_names,
         rows=run.rows,
-        run={"epoch": run.which, "result": run.result},
+        run={"epoch": run.epoch, "result": run.result},
         tolerance=tolerance,
         overwrite=FLAGS.overwrite,
     )

@@ -5,20 +5,17 @@
 
 All flag files with the first seed come first. Settings after -- go to every run. What is finished
 is skipped and what was interrupted goes on, so the same command may be given again at any time;
-Ctrl-C and SIGTERM let the current run save. To be started where train_main.py is.
+Ctrl-C and SIGTERM let the current run save.
 """
 
-import dataclasses
-import pathlib
 import sys
 
 from absl import flags
 
-from ipkd_tf.tools import command, report
-from ipkd_tf.training.experiment import Experiment
+from ipkd_tf.tools import command, report, train
 
 FLAGS = flags.FLAGS
-_PROGRAM = "train_main.py"
+_COMMAND = [sys.executable, "-m", "ipkd_tf.tools.train"]
 
 
 def define_flags(values=flags.FLAGS):
@@ -35,11 +32,6 @@ def main(arguments):
     settings = [text for text in arguments if text.startswith("-")]
     if not paths:
         raise ValueError("Expected flag files, such as runs/*.flags. Received: none")
-    if not pathlib.Path(_PROGRAM).exists():
-        raise ValueError(
-            f"Expected {_PROGRAM} in the directory where the sweep is started. "
-            f"Received: {str(pathlib.Path.cwd())!r}"
-        )
     from ipkd_tf.training import sweep as sweeps
 
     runs = [_run(path, seed, settings) for seed in FLAGS.seeds for path in paths]
@@ -62,31 +54,10 @@ def _run(path, seed, settings):
 
     arguments = [f"--flagfile={path}", *settings, f"--seed={seed}"]
     try:
-        experiment = _experiment(arguments, pathlib.Path(path).stem)
+        experiment = train.parse(arguments)
     except (ValueError, flags.Error) as error:
         raise ValueError(f"{path}: {error}") from error
-    return sweeps.Run(experiment, [sys.executable, _PROGRAM, *arguments])
-
-
-def _experiment(arguments, name):
-    """The Experiment that train_main.py makes of the arguments."""
-    values = flags.FlagValues()
-    for field in dataclasses.fields(Experiment):
-        define = flags.DEFINE_boolean if field.type is bool else flags.DEFINE_string
-        define(field.name, str(field.default), "", flag_values=values)
-    if unexpected := values([_PROGRAM, *arguments])[1:]:
-        raise ValueError(f"settings are given as --name=value. Received: {unexpected[0]}")
-    settings = {f.name: _parsed(f, values[f.name].value) for f in dataclasses.fields(Experiment)}
-    return Experiment(**{**settings, "name": settings["name"] or name})
-
-
-def _parsed(field, value):
-    try:
-        return field.type(value)
-    except ValueError as error:
-        raise ValueError(
-            f"{field.name} must be of type {field.type.__name__}. Received: {field.name}={value!r}"
-        ) from error
+    return sweeps.Run(experiment, [*_COMMAND, *arguments])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import datetime
 import os
-import pathlib
 import platform
 import subprocess
 
@@ -30,15 +29,18 @@ def describe():
 
 
 def git_commit():
-    """The commit of the running code, with -dirty if files differ; None outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The commit of the running code, with -dirty if files differ; None outside its checkout."""
+
+    def git(*command):
+        command = ["git", "-C", directory, *command]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    directory, name = os.path.split(os.path.abspath(__file__))
     try:
-        done = subprocess.run(
-            command, cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=True
-        )
+        git("ls-files", "--error-unmatch", name)  # It may be installed inside another project's.
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
 
 
 def devices():

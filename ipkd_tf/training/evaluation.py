@@ -6,6 +6,8 @@ import tensorflow as tf
 from ipkd_tf.models import cost
 from ipkd_tf.models.flexible import names
 
+_BATCH = 250
+
 
 def evaluate(network, dataset, submodels=None):
     """Measures the sub-models of a network on a data set, all in one pass over it.
@@ -13,7 +15,8 @@ def evaluate(network, dataset, submodels=None):
     Args:
         network: A flexible network, or any functional model with one logits output
             `[batch, classes]` per sub-model.
-        dataset: Finite tf.data of (images, integer labels `[batch]`); batches may differ in size.
+        dataset: Finite tf.data of (images, integer labels `[batch]`), whose batches may differ in
+            size; or two arrays, `(images, labels)`.
         submodels: Indices of the sub-models to measure; None for all.
 
     Returns:
@@ -50,7 +53,7 @@ def _scores(model, dataset):
                 metric.update_state(labels, logits)
 
     batches = 0
-    for images, labels in dataset:
+    for images, labels in _batches(*dataset) if isinstance(dataset, tuple) else dataset:
         update(images, labels)
         batches += 1
     if not batches:
@@ -61,9 +64,35 @@ def _scores(model, dataset):
     ]
 
 
+def _batches(images, labels):
+    labels = tf.reshape(labels, [-1])  # a column of them in keras.datasets
+    for start in range(0, len(images), _BATCH):
+        part = slice(start, start + _BATCH)
+        yield tf.convert_to_tensor(images[part]), labels[part]
+
+
 def _metrics():
     return {
         "accuracy": keras.metrics.SparseCategoricalAccuracy(),
         "top_5_accuracy": keras.metrics.SparseTopKCategoricalAccuracy(k=5),
         "loss": keras.metrics.SparseCategoricalCrossentropy(from_logits=True),
     }
+
+
+class Recalibration(keras.callbacks.Callback):
+    """Re-estimates, before each validation, the statistics of every named sub-model.
+
+    For a network that `needs_recalibration`, as its sub-models share one normalisation. After the
+    validation the network keeps them: what is saved and tested is what was validated.
+
+    Args:
+        batches: Reiterable batches of training images, the same at each call.
+    """
+
+    def __init__(self, batches):
+        super().__init__()
+        self._batches = batches
+
+    def on_test_begin(self, logs=None):
+        for name in self.model.network.submodel_names:
+            self.model.network.recalibrate(name, self._batches)

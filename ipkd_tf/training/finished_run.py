@@ -1,16 +1,19 @@
 """A finished run opened again: its network, result and data."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import pathlib
 
+import keras
+
 from ipkd_tf import models
 from ipkd_tf.output import files
-from ipkd_tf.training import assembly
+from ipkd_tf.training import splits
 from ipkd_tf.training.experiment import Experiment
 
-NETWORKS = ("best", "last")
+EPOCHS = ("best", "last")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,18 +24,20 @@ class FinishedRun:
         directory: `pathlib.Path`.
         experiment: Its settings.
         result: What result.json holds.
-        which: The epoch that counts: "best" or "last".
+        epoch: The epoch that counts: "best" or "last".
+        model: `package.module:Class` of a family of one's own, or None.
     """
 
     directory: pathlib.Path
     experiment: Experiment
     result: dict
-    which: str
+    epoch: str
+    model: str | None = None
 
     @property
     def rows(self):
         """One dict per sub-model, smallest first: its test scores and its cost."""
-        return self.result[self.which]
+        return self.result[self.epoch]
 
     @property
     def names(self):
@@ -40,15 +45,25 @@ class FinishedRun:
 
     @functools.cached_property
     def network(self):
-        """The trained flexible network."""
-        if self.experiment.model not in models.PRESETS:
-            models.imported(self.experiment.model)
-        return models.load(self.directory / f"{self.which}.keras")
+        """The trained flexible network, computing in float32 whatever it was trained in."""
+        return self.load("float32")
+
+    def load(self, precision):
+        """Loads the network to compute in a precision, such as `experiment.precision`."""
+        with arithmetic(precision):
+            return models.load(self.directory / f"{self.epoch}.keras", family=self.model)
 
     @functools.cached_property
     def splits(self):
-        """The data, split as it was for training."""
-        return assembly.read_splits(self.experiment)
+        """The data, split as they were for training.
+
+        Raises:
+            ValueError: They are not the data that the run was trained on.
+        """
+        read = splits.read_splits(self.experiment)
+        there = {**self.result["examples"], "digest": self.result["data_digest"]}
+        splits.check_same_data(there, read.identity(), self.directory)
+        return read
 
     def index(self, name):
         """Number of the sub-model of this name.
@@ -63,13 +78,27 @@ class FinishedRun:
         return self.names.index(name)
 
 
-def open_run(directory, which="best", data_dir=None):
+@contextlib.contextmanager
+def arithmetic(precision):
+    """Inside the block new layers compute in a precision; what was set before comes back."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def open_run(directory, epoch="best", data_dir=None, model=None):
     """Opens the directory of a finished run.
 
     Args:
         directory: Such as `runs/quickstart/seed0`.
-        which: "best" or "last", the epoch that counts.
+        epoch: "best" or "last", the one that counts.
         data_dir: Where the data set is now; None for where the run read it.
+        model: `package.module:Class` of a family of your own, which is imported; not needed for
+            ours, nor where its module is imported already. Never read from the run's files: they
+            may be a stranger's.
 
     Raises:
         ValueError: The directory holds no finished run, or its result.json is damaged.
@@ -79,8 +108,8 @@ def open_run(directory, which="best", data_dir=None):
         >>> small = run.network.submodel(run.index("exit_1"))
     """
     directory = pathlib.Path(directory)
-    if which not in NETWORKS:
-        raise ValueError(f"Expected one of {', '.join(NETWORKS)}. Received: which={which!r}")
+    if epoch not in EPOCHS:
+        raise ValueError(f"Expected one of {', '.join(EPOCHS)}. Received: epoch={epoch!r}")
     try:
         result = files.read_json(directory / "result.json")
         if result is None:
@@ -88,18 +117,18 @@ def open_run(directory, which="best", data_dir=None):
                 "Expected the directory of a finished run, with its result.json, such as "
                 f"runs/quickstart/seed0. Received: run={str(directory)!r}"
             )
-        if result.get("state", "finished") != "finished":
+        if result["state"] != "finished":
             raise ValueError(
                 f"Expected a finished run; this one is {result['state']}, the command that started "
                 f"it goes on with it. Received: run={str(directory)!r}"
             )
-        settings, _ = result["settings"], result[which]
+        known = {field.name for field in dataclasses.fields(Experiment)}
+        settings = {name: value for name, value in result["settings"].items() if name in known}
+        _ = result[epoch], result["examples"], result["data_digest"]
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"The run's result.json is damaged ({error!r}). Received: run={str(directory)!r}"
         ) from error
-    known = {field.name for field in dataclasses.fields(Experiment)}
-    settings = {name: value for name, value in settings.items() if name in known}
     if data_dir:
         settings["data_dir"] = data_dir
-    return FinishedRun(directory, Experiment(**settings), result, which)
+    return FinishedRun(directory, Experiment(**settings), result, epoch, model or None)

@@ -3,15 +3,17 @@
 import json
 import pathlib
 
+import keras
+
 from ipkd_tf import models
-from ipkd_tf.models import graph
+from ipkd_tf.models import graph, keras_hooks
 
 
 def initialize_from(network, source, dataset=""):
     """Copies the weights of a trained network into a new one of the same family and arguments.
 
-    The heads, the layers that end in one unit per class, keep their new weights when the classes
-    differ: when their number does, or when the source is a run on another data set.
+    The heads, the layers that make the logits, keep their new weights when the classes differ: when
+    their number does, or when the source was trained by a run on another data set.
 
     Args:
         network: The new flexible network.
@@ -27,9 +29,14 @@ def initialize_from(network, source, dataset=""):
     Example:
         >>> initialize_from(network, "runs/quickstart/seed0", dataset="folder:flowers")
     """
-    source = pathlib.Path(source)
-    trained = models.load(source / "best.keras" if source.is_dir() else source)
-    heads = _heads(network) if _classes_differ(network, trained, source, dataset) else {}
+    path = pathlib.Path(source, "best.keras") if pathlib.Path(source).is_dir() else source
+    if not pathlib.Path(path).is_file():
+        raise ValueError(
+            "Expected a run that has a best.keras, or a .keras file; there is none. "
+            f"Received: initialize_from={str(source)!r}"
+        )
+    trained = models.load(path)
+    heads = _heads(network) if _classes_differ(network, trained, path, dataset) else {}
     _check_alike(network, trained, heads, source)
     # In order: families may leave it to Keras to name their layers, and it counts them on.
     for weight, value in zip(network.weights, trained.weights, strict=True):
@@ -39,21 +46,26 @@ def initialize_from(network, source, dataset=""):
     return sorted(set(heads.values()))
 
 
-def _classes_differ(network, trained, source, dataset):
+def _classes_differ(network, trained, path, dataset):
     if network.outputs[0].shape[-1] != trained.outputs[0].shape[-1]:
         return True
     try:
-        settings = json.loads((source / "result.json").read_text(encoding="utf-8"))["settings"]
-    except (OSError, json.JSONDecodeError, KeyError):
+        result = json.loads(pathlib.Path(path).with_name("result.json").read_text(encoding="utf-8"))
+        return result["settings"]["dataset"] != dataset
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return settings["dataset"] != dataset
 
 
 def _heads(network):
-    """The names of the layers with one unit per class, by the id of each of their weights."""
-    classes = network.outputs[0].shape[-1]
-    layers = [layer for layer in network.layers if getattr(layer, "units", None) == classes]
-    return {id(variable): layer.name for layer in layers for variable in layer.weights}
+    """The names of the layers that the logits come from, by the id of each of their weights."""
+    heads, tensors = {}, list(network.outputs)
+    while tensors:
+        layer, _ = keras_hooks.producer(tensors.pop())
+        weights = getattr(layer, "weights", [])
+        heads |= {id(weight): layer.name for weight in weights}
+        if not weights:  # such as a mean of the logits of several heads
+            tensors += [x for x in keras.tree.flatten(layer.input) if x is not layer.output]
+    return heads
 
 
 def _check_alike(network, trained, heads, source):

@@ -1,5 +1,6 @@
 """One experiment from start to finish: data, network, training, result files."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import pathlib
@@ -15,6 +16,8 @@ from ipkd_tf.training import (
     averaging,
     environment,
     evaluation,
+    finished_run,
+    initialization,
     progress,
     resume,
     summary,
@@ -22,6 +25,10 @@ from ipkd_tf.training import (
     workers,
 )
 from ipkd_tf.training.sigterm import Sigterm
+from ipkd_tf.training.splits import read_splits
+
+_RECALIBRATION_IMAGES = 2000  # as once-for-all takes
+_SMALL_VALIDATION = 100  # images, below which one of them is over a point of accuracy
 
 
 def run(experiment, callbacks=()):
@@ -54,12 +61,16 @@ def run(experiment, callbacks=()):
         )
     if experiment.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy = assembly.make_strategy(experiment.strategy)
-    with Sigterm() as sigterm, workers.explained(strategy):
+    directory = pathlib.Path(experiment.output_dir)
+    with Sigterm() as sigterm, contextlib.ExitStack() as stack:
+        strategy = assembly.make_strategy(experiment.strategy)
+        stack.enter_context(workers.explained(strategy))
+        stack.enter_context(finished_run.arithmetic(experiment.precision))
         if not workers.is_chief(strategy):
-            return _follow(experiment, strategy, sigterm, callbacks)
-        with workdir.locked(experiment.output_dir):
-            return _lead(experiment, strategy, sigterm, callbacks)
+            return _follow(experiment, directory, strategy, sigterm, callbacks)
+        stack.enter_context(workdir.locked(directory))
+        stack.enter_context(workdir.explain_full_disk(directory))
+        return _lead(experiment, strategy, sigterm, callbacks)
 
 
 def _lead(experiment, strategy, sigterm, callbacks):
@@ -76,9 +87,8 @@ def _lead(experiment, strategy, sigterm, callbacks):
     return result
 
 
-def _follow(experiment, strategy, sigterm, callbacks):
+def _follow(experiment, directory, strategy, sigterm, callbacks):
     """What workers do that are not the chief: the same steps, no outputs."""
-    directory = pathlib.Path(experiment.output_dir)
     if not _is_finished(directory, experiment):
         _train(experiment, directory, strategy, sigterm, callbacks)
         workers.wait_for_all(strategy)
@@ -86,30 +96,48 @@ def _follow(experiment, strategy, sigterm, callbacks):
 
 def _is_finished(directory, experiment):
     result = files.read_json(directory / "result.json")
-    # The first versions wrote the file only at the end, without a state.
-    finished = result and result.get("state", "finished") == "finished"
+    finished = result and result["state"] == "finished"
     return finished and result["last_epoch"] == experiment.epochs
 
 
 def _train(experiment, directory, strategy, sigterm, callbacks):
-    keras.config.set_dtype_policy(experiment.precision)
     tell = progress.reading() if workers.is_chief(strategy) else None
-    splits = assembly.read_splits(experiment, tell)
+    splits = read_splits(experiment, tell)
     steps = splits.steps_per_epoch(experiment.batch_size)
+    lines = []
     with strategy.scope():
         distiller = assembly.build(experiment, splits)
         keeper = resume.Keeper(
-            directory, distiller, steps, 60 * experiment.checkpoint_minutes, sigterm
+            directory, distiller, splits, steps, 60 * experiment.checkpoint_minutes, sigterm
         )
-        keeper.restore()
+        if not keeper.restore() and experiment.initialize_from:
+            lines.append(_initialize(distiller.network, experiment))
     workers.check_agreement(strategy, keeper.global_step)
     callbacks = [keeper, averaging.EvaluateAverages(), *callbacks]
+    if getattr(distiller.network, "needs_recalibration", False):
+        callbacks.insert(2, evaluation.Recalibration(_images_to_recalibrate(experiment, splits)))
     if workers.is_chief(strategy):
-        print(_headline(experiment, splits, directory, keeper), flush=True)
+        lines += [_headline(experiment, splits, directory, keeper), *_hints(splits)]
+        print("\n".join(lines), flush=True)
         callbacks += [_running_result(experiment, splits, keeper), *progress.callbacks()]
         callbacks += _tensorboard(experiment, directory)
     _fit(distiller, experiment, splits, keeper, callbacks)
     return splits, distiller, keeper
+
+
+def _initialize(network, experiment):
+    """Takes over weights; returns a line that says which."""
+    source = experiment.initialize_from
+    fresh = initialization.initialize_from(network, source, experiment.dataset)
+    new = f"all but the heads, which start anew: {', '.join(fresh)}" if fresh else "all, heads too"
+    return f"Weights from {source}: {new}."
+
+
+def _images_to_recalibrate(experiment, splits):
+    """Batches of the same training images each time, as validation would have them."""
+    indices = data.draw(splits.train.labels, _RECALIBRATION_IMAGES)
+    batches = data.evaluation(splits.train.subset(indices), batch_size=experiment.batch_size)
+    return batches.map(lambda images, labels: images)
 
 
 def _running_result(experiment, splits, keeper):
@@ -214,12 +242,23 @@ def _test(network, experiment, splits, best_epoch, directory):
     return {"best": evaluation.evaluate(network, test), "last": last}
 
 
+def _hints(splits):
+    count = len(splits.validation)
+    if count >= _SMALL_VALIDATION:
+        return []
+    return [
+        f"Note: {count} images choose the best epoch, so one of them is {100 / count:.1f} points. "
+        "Programs take the last epoch with --epoch=last."
+    ]
+
+
 def _headline(experiment, splits, directory, keeper):
     counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
     devices = ", ".join(environment.devices())
     begin = f"goes on after step {keeper.global_step}, for" if keeper.global_step else "trains for"
+    epochs = f"{experiment.epochs} epoch{'s' if experiment.epochs > 1 else ''}"
     return (
-        f"{experiment.run_name} {begin} {experiment.epochs} epochs: {experiment.model}, "
+        f"{experiment.run_name} {begin} {epochs}: {experiment.model}, "
         f"{experiment.method}, {experiment.dataset} ({counts}), on {devices}. Outputs: {directory}"
     )
 
@@ -237,6 +276,7 @@ def _result(experiment, splits, history, best, rows, state):
         "last_epoch": len(history),
         **rows,
         "examples": splits.examples(),
+        "data_digest": splits.identity()["digest"],
         "seconds": {"training": round(sum(seconds), 3), "epoch": statistics.median(seconds)},
         "settings": dataclasses.asdict(experiment),
     }

@@ -58,3 +58,21 @@ def _end():
         print(MESSAGE)
         sys.stdout.flush()
     os._exit(0)
+
+
+@contextlib.contextmanager
+def default_signals():
+    """Inside the block Ctrl-C and SIGTERM end the process at once.
+
+    For calls that may wait long inside C++ code, where Python's handlers never run.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = signal.SIGINT, signal.SIGTERM
+    earlier = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Several runs one after another, each a process of its own: what is left, stopping, the time."""
+"""Runs experiments one after another, each in its own process."""
 
 import contextlib
 import dataclasses
@@ -8,7 +8,7 @@ import signal
 import statistics
 import subprocess
 
-from ipkd_tf.training import finished_run, workdir
+from ipkd_tf.training import finished_run, settings
 from ipkd_tf.training.experiment import Experiment
 
 # What asks for an end, and what the run is told: a terminal that was closed is as good as SIGTERM.
@@ -40,13 +40,12 @@ class Run:
             run = finished_run.open_run(self.directory)
         except ValueError:
             return None
-        there, asked = map(dataclasses.asdict, (run.experiment, self.experiment))
-        free = workdir.FREE - {"epochs"}
-        return run.result if all(there[n] == asked[n] for n in asked if n not in free) else None
+        same = settings.identity(run.experiment) == settings.identity(self.experiment)
+        return run.result if same else None
 
 
 def sweep(runs):
-    """Runs what is not finished, in the order given; one that fails does not keep up the others.
+    """Runs what is not finished, in the order given; a failed run does not stop the others.
 
     SIGINT, SIGTERM and SIGHUP are passed on to the run that is going on, which saves and ends;
     the sweep then ends too.
@@ -59,9 +58,11 @@ def sweep(runs):
         each, and the number of the signal that stopped the sweep, or None.
 
     Raises:
-        ValueError: Two runs would write to the same directory.
+        ValueError: Two runs would write to the same directory, or one data set was not the same
+            for all.
     """
     _check_directories(runs)
+    _check_data(runs)
     failed = {}
     with _Forwarding() as forwarding:
         for number, run in enumerate(runs, 1):
@@ -76,7 +77,25 @@ def sweep(runs):
             if not run.result:
                 failed[run.directory] = status
                 print(f"{name} did not reach its last epoch, status {status}", flush=True)
+    _check_data(runs)
     return failed, forwarding.received
+
+
+def _check_data(runs):
+    """Refuses finished runs whose settings name the same data, but that were trained on others."""
+    names = [f.name for f in settings.sections(Experiment)["data"] if f.metadata["identity"]]
+    seen = {}
+    for run in runs:
+        if result := run.result:
+            name = tuple(getattr(run.experiment, name) for name in names)
+            trained_on = result["examples"], result["data_digest"]
+            other, there = seen.setdefault(name, (run, trained_on))
+            if there != trained_on:
+                raise ValueError(
+                    f"the data set {run.experiment.dataset} changed between two runs of the sweep; "
+                    "train one of them anew elsewhere. Received: "
+                    f"{run.directory} ({trained_on}), {other.directory} ({there})"
+                )
 
 
 def _check_directories(runs):

@@ -1,15 +1,19 @@
-"""The directory of one run: refused when it holds another run, its files written whole or not."""
+"""The directory of one run: locked, never shared with another run."""
 
 import contextlib
 import csv
 import dataclasses
+import errno
+import os
 import pathlib
+import shutil
 
 from ipkd_tf.output.files import remove_leftovers, replacing, write_text
+from ipkd_tf.training import settings
 
 OUTPUTS = ("history.csv", "result.json", "best.keras", "last.keras", "checkpoints")
-# Where things are and how long to train may change between two starts of the same run.
-FREE = {"workdir", "data_dir", "name", "epochs", "checkpoint_minutes", "tensorboard"}
+_WRITTEN = (*OUTPUTS, "flags.txt", "environment.json", "training_curve.*", "accuracy_*")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -77,14 +81,22 @@ def read_history(path):
     return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in rows]
 
 
-def settings_as_text(experiment):
-    """Every setting by name, written as a flag file has it."""
-
-    def text(field):
-        value = field.type(getattr(experiment, field.name))  # 4 and 4.0 are one temperature
-        return str(value).lower() if field.type is bool else str(value)
-
-    return {field.name: text(field) for field in dataclasses.fields(experiment)}
+@contextlib.contextmanager
+def explain_full_disk(path):
+    """Says which device is full, and that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        path = place = pathlib.Path(path).resolve()
+        while not os.path.ismount(place):
+            place = place.parent
+        raise OSError(
+            f"{error.strerror}: {error.filename or path}, on the device mounted at {place}, "
+            f"{shutil.disk_usage(place).free:,} bytes free; make room, and the same command goes "
+            "on from the last checkpoint"
+        ) from error
 
 
 def prepare(experiment):
@@ -98,12 +110,11 @@ def prepare(experiment):
     with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
         _refuse_another_run(path, experiment)
-        for directory in (path, path / "checkpoints"):
-            remove_leftovers(directory)
-        settings = settings_as_text(dataclasses.replace(experiment, name=experiment.run_name))
-        write_text(
-            path / "flags.txt", "".join(f"--{name}={text}\n" for name, text in settings.items())
-        )
+        remove_leftovers(path, _WRITTEN)
+        remove_leftovers(path / "checkpoints")
+        texts = settings.as_text(dataclasses.replace(experiment, name=experiment.run_name))
+        lines = [f"--{name}={text}\n" for name, text in texts.items()]
+        write_text(path / "flags.txt", "".join(lines))
     return path
 
 
@@ -124,15 +135,16 @@ def _refuse_another_run(path, experiment):
 
 
 def _read_flags(path):
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")
     return dict(line.removeprefix("--").partition("=")[::2] for line in lines)
 
 
 def _differences(stored, experiment):
     # A setting that the stored run did not know yet had today's default in effect.
-    stored = {**settings_as_text(type(experiment)()), **stored}
-    asked = settings_as_text(experiment)
-    different = [name for name in asked if name not in FREE and asked[name] != stored[name]]
+    stored = {**settings.as_text(type(experiment)()), **stored}
+    asked = settings.as_text(experiment)
+    names = settings.identity(experiment).keys() - {"epochs"}
+    different = [name for name in asked if name in names and asked[name] != stored[name]]
     if int(asked["epochs"]) < int(stored["epochs"]):
         different.append("epochs")
     return [f"--{name}={stored[name]} there, {asked[name]} asked for" for name in different]

@@ -2,6 +2,11 @@
 
 import contextlib
 import functools
+import json
+import os
+import socket
+import sys
+import time
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +18,73 @@ _LOST = (
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
 )
+
+
+_STEPS_BETWEEN_QUESTIONS = 16
+_SECONDS_BEFORE_A_WORD, _SECONDS_BETWEEN_WORDS = 3, 60
+
+
+def read_cluster():
+    """Address of this process in TF_CONFIG, and those of the others that train.
+
+    Raises:
+        ValueError: TF_CONFIG is missing or not as TensorFlow needs it.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        tasks = {
+            (kind, number): address
+            for kind in ("chief", "worker")
+            for number, address in enumerate(config["cluster"].get(kind, []))
+        }
+        own = tasks.pop((config["task"]["type"], int(config["task"]["index"])))
+        int(own.rpartition(":")[2])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "TF_CONFIG must list the workers of the cluster and say which this is, as JSON (see "
+            f"docs/several_devices.md, Several hosts; {error!r}). Received: "
+            f"strategy='multi_worker', TF_CONFIG={text!r}"
+        ) from error
+    return own, list(tasks.values())
+
+
+def wait_for_peers(own, peers):
+    """Returns when every other worker has come; TensorFlow would wait deaf to signals, in silence.
+
+    Each listens on its own port until it has reached all others.
+    """
+    several = len(peers) + 1
+    say = time.monotonic() + _SECONDS_BEFORE_A_WORD
+    with _listen(own) if peers else contextlib.nullcontext():
+        while peers := [address for address in peers if not _answers(address)]:
+            if time.monotonic() >= say:
+                text = f"waiting for {len(peers)} of {several} workers at {', '.join(peers)}"
+                print(text, file=sys.stderr, flush=True)
+                say = time.monotonic() + _SECONDS_BETWEEN_WORDS
+            time.sleep(0.2)
+
+
+def _listen(address):
+    port = int(address.rpartition(":")[2])
+    try:
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    except OSError as error:
+        raise OSError(
+            f"this worker's port cannot be opened ({error.strerror}); end what uses it, or choose "
+            f"another in TF_CONFIG. Received: {address}"
+        ) from error
+
+
+def _answers(address):
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def count(strategy):
@@ -59,6 +131,11 @@ def check_agreement(strategy, step):
 def wait_for_all(strategy):
     """Returns when every worker has come here; one that ended early would look lost."""
     total(strategy, 0)
+
+
+def may_ask(strategy, batch):
+    """Whether workers compare notes after this batch; a single process always does."""
+    return count(strategy) == 1 or batch % _STEPS_BETWEEN_QUESTIONS == 0
 
 
 def anywhere(strategy, flags):

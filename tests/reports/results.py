@@ -32,6 +32,7 @@ def write_result(root, method="none", seed=0, accuracies=(0.5, 0.75), name=None,
         "best": [_row(*pair) for pair in zip(submodels, accuracies, strict=True)],
         "last": [_row(n, a - 0.1) for n, a in zip(submodels, accuracies, strict=True)],
         "examples": {"train": 1000, "validation": 100, "test": 10_000},
+        "data_digest": "0123456789abcdef",
         "seconds": {"training": 12.5, "epoch": 3.0},
         "settings": dataclasses.asdict(experiment),
     }

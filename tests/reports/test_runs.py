@@ -58,9 +58,9 @@ class RunsTest(absltest.TestCase):
         path = self.root / "results.csv"
         runs.write_csv(runs.gather([self.root])[0], path)
         lines = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
-        self.assertEqual(path.read_text().splitlines()[0].rpartition(",")[2], "initialize_from")
+        self.assertEqual(path.read_text().splitlines()[0].rpartition(",")[2], "deterministic")
         path.write_text("\n".join(lines))
-        self.assertEqual(set(runs.read_csv(path)["initialize_from"]), {""})
+        self.assertEqual(set(runs.read_csv(path)["deterministic"]), {False})
 
     def test_overlapping_paths_count_once(self):
         directory = write_result(self.root, "none")

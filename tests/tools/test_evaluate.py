@@ -29,7 +29,7 @@ class EvaluateTest(parameterized.TestCase):
             self.assertRegex(out, rf"{name} +{accuracy:.2f} ")
 
     def test_validation_images(self):
-        _, out, _ = run_program(evaluate, f"--run={self.directory}", "--images=validation")
+        _, out, _ = run_program(evaluate, f"--run={self.directory}", "--split=validation")
         self.assertIn("scores on 144 validation images", out)
 
     def test_a_truncated_network_is_one_line(self):

@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import pathlib
+import sys
 import textwrap
+from unittest import mock
 
 from absl.testing import parameterized
 
@@ -29,7 +31,9 @@ class SweepTest(parameterized.TestCase):
         super().setUp()
         self.root = pathlib.Path(self.create_tempdir().full_path)
         self.enter_context(contextlib.chdir(self.root))
-        pathlib.Path("train_main.py").write_text(TRAIN_MAIN)
+        pathlib.Path("stand_in.py").write_text(TRAIN_MAIN)
+        command = [sys.executable, "stand_in.py"]
+        self.enter_context(mock.patch.object(sweep, "_COMMAND", command))
         pathlib.Path("base").write_text("--model=toy\n--epochs=9\n--noflip\n--weight_decay=5e-4\n")
         for method in ("none", "ipkd"):
             pathlib.Path(f"{method}.flags").write_text(
@@ -70,7 +74,7 @@ class SweepTest(parameterized.TestCase):
     @parameterized.parameters(
         ((), "Expected flag files"),
         (("absent.flags",), "absent.flags"),
-        (("none.flags", "--", "--epochs=many"), "must be of type int. Received: epochs='many'"),
+        (("none.flags", "--", "--epochs=many"), "flag --epochs=many: invalid literal for int"),
         (("none.flags", "--", "--epoch=1"), "Unknown command line flag 'epoch'"),
         (("none.flags", "--seeds=-1"), "seed must be .* Received: seed=-1"),
         (("none.flags", "none.flags"), "same directory"),
@@ -80,9 +84,3 @@ class SweepTest(parameterized.TestCase):
         self.assertEqual(status, 1)
         self.assertRegex(err, message)
         self.assertFalse(pathlib.Path("calls").exists())
-
-    def test_it_starts_where_the_training_program_is(self):
-        pathlib.Path("train_main.py").unlink()
-        status, _, err = run_program(sweep, "none.flags")
-        self.assertEqual(status, 1)
-        self.assertRegex(err, "Expected train_main.py in the directory.* Received: '/")

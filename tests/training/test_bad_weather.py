@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -18,7 +19,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import ipkd_tf
-from ipkd_tf import models
+from ipkd_tf import data, models
 from ipkd_tf.output import files
 from ipkd_tf.training import assembly, averaging, loop, progress, resume, summary, workdir
 from ipkd_tf.training.sigterm import Terminated
@@ -43,6 +44,15 @@ class At(keras.callbacks.Callback):
         self.left[kind] -= 1
         if self.left[kind] == 0:
             self.function()
+
+
+class Forgetful(keras.Model):
+    """A family without get_config: its file forgets the image size."""
+
+    def __init__(self, num_classes, image_size=32, mean=None, std=None, **kwargs):
+        images = keras.Input([image_size, image_size, 3])
+        logits = keras.layers.Dense(num_classes)(keras.layers.Flatten()(images))
+        super().__init__(images, [logits], **kwargs)
 
 
 def crash():
@@ -101,11 +111,9 @@ class ResumeTest(WeatherTestCase):
             "schedule": "cosine",
             "clip_norm": 1.0,
         }
-        try:
-            self.interrupt(At(crash, train_batch=25), checkpoint_minutes=0, **settings)
-            self.assert_resumes(**settings)
-        finally:
-            keras.config.set_dtype_policy("float32")
+        self.interrupt(At(crash, train_batch=25), checkpoint_minutes=0, **settings)
+        self.assert_resumes(**settings)
+        self.assertEqual(keras.config.dtype_policy().name, "float32")
 
     def test_a_damaged_newest_checkpoint_costs_the_steps_since_the_one_before(self):
         self.interrupt(At(crash, train_batch=14), checkpoint_minutes=0)
@@ -164,7 +172,10 @@ class ResumeTest(WeatherTestCase):
 
         with mock.patch.object(np, "savez", side_effect=fill):
             message = self.interrupt(At(crash), OSError, checkpoint_minutes=0)
-        self.assertIn("No space left on device", message)
+        self.assertRegex(
+            message, r"No space left on device: .*broken/checkpoints/step-\d+\.npz, on"
+        )
+        self.assertRegex(message, "device mounted at /.* bytes free; .* the same command goes on")
         self.assertLen(list((self.broken / "checkpoints").iterdir()), 2)
         self.assert_resumes()
 
@@ -236,6 +247,42 @@ class RefusalTest(WeatherTestCase):
         with self.assertRaisesRegex(ValueError, "TF_CONFIG must list.*strategy='multi_worker'"):
             loop.run(self.experiment(strategy="multi_worker"))
 
+    def test_data_that_changed(self):
+        self.interrupt(At(crash, train_batch=14), checkpoint_minutes=0)
+        read = loop.read_splits
+
+        def fewer(experiment):
+            return read(dataclasses.replace(experiment, train_examples=190))
+
+        before = {path: path.read_bytes() for path in self.broken.rglob("*.*")}
+        with (
+            mock.patch.object(loop, "read_splits", side_effect=fewer),
+            self.assertRaisesRegex(ValueError, r"data are not those.*train=150 \(160 there\)"),
+        ):
+            loop.run(self.experiment("broken"))
+        for path, content in before.items():
+            if path.name not in ("flags.txt", "environment.json"):
+                self.assertEqual(path.read_bytes(), content, path)
+
+    def test_a_family_whose_files_could_not_be_opened(self):
+        with self.assertRaisesRegex(ValueError, "get_config.*Received: model='.*Forgetful'"):
+            loop.run(self.experiment(model=f"{__name__}:Forgetful"))
+        self.assertFalse((self.directory / "run" / "history.csv").exists())
+
+    def test_a_data_set_of_one_class(self):
+        digits = data.read("digits", image_size=8)
+        one = dataclasses.replace(
+            digits,
+            train=digits.train.subset(np.flatnonzero(digits.train.labels == 0)),
+            test=digits.test.subset(np.flatnonzero(digits.test.labels == 0)),
+            class_names=("zero",),
+        )
+        with (
+            mock.patch.object(data, "read", return_value=one),
+            self.assertRaisesRegex(ValueError, "there is only zero. Received: dataset='digits'"),
+        ):
+            loop.run(self.experiment())
+
 
 class DivergenceTest(WeatherTestCase):
     def poison(self):
@@ -306,6 +353,9 @@ class WatchingTest(WeatherTestCase):
             loop.run(self.experiment(), [callback])
         self.assertEqual([s["state"] for s in states], ["running", "running"])
         self.assertEqual([s["last_epoch"] for s in states], [1, 2])
+        self.assertIn(
+            "Note: 40 images choose the best epoch, so one of them is 2.5", printed.getvalue()
+        )
         self.assertEqual(states[0]["validation"]["epoch"], 1)
         lines = [line for line in printed.getvalue().splitlines() if line.startswith("epoch ")]
         self.assertLen(lines, 3)

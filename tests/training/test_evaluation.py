@@ -1,6 +1,7 @@
 """Rows of sub-models against counts made by hand."""
 
 import math
+from unittest import mock
 
 import keras
 import numpy as np
@@ -52,6 +53,17 @@ class EvaluateTest(tf.test.TestCase):
             return sum(per_example) / len(per_example)
 
         self.assertAllClose([row["loss"] for row in rows], [cross_entropy(1), cross_entropy(2)])
+
+    def test_arrays(self):
+        rows = evaluation.evaluate(as_given_and_doubled(), batches())
+        for labels in (LABELS, LABELS[:, np.newaxis], LABELS.tolist()):
+            self.assertEqual(evaluation.evaluate(as_given_and_doubled(), (FEATURES, labels)), rows)
+        with mock.patch.object(evaluation, "_BATCH", 2):
+            again = evaluation.evaluate(as_given_and_doubled(), (FEATURES, LABELS))
+        self.assertAllClose([r["loss"] for r in again], [r["loss"] for r in rows])
+        self.assertEqual(again[0]["accuracy"], rows[0]["accuracy"])
+        with self.assertRaisesRegex(ValueError, "at least one batch"):
+            evaluation.evaluate(as_given_and_doubled(), (FEATURES[:0], LABELS[:0]))
 
     def test_top_5(self):
         features = keras.Input([7], name="features")

@@ -68,6 +68,10 @@ class ExperimentTest(parameterized.TestCase):
         {"widths": "-0.5"},
         {"model_arguments": "[4]"},
         {"model_arguments": "{blocks: 4}"},
+        {"model_arguments": '{"num_classes": 3}'},
+        {"name": "a\n--epochs=7"},
+        {"workdir": "a\x85b"},
+        {"dataset": "folder:\n"},
     )
     def test_refusals_name_the_setting_and_its_value(self, **settings):
         ((name, value),) = settings.items()

@@ -3,11 +3,15 @@
 import dataclasses
 import json
 import pathlib
+import sys
+import zipfile
+from unittest import mock
 
+import keras
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf.training import finished_run
+from ipkd_tf.training import finished_run, splits
 from ipkd_tf.training.experiment import Experiment
 from tests.deployment.export import networks
 from tests.models.two_exits import TwoExits
@@ -25,12 +29,23 @@ def write_run(directory, network=None, **settings):
             ("late", 0.9, 1570, 12000),
         )
     ]
-    result = {"name": "toy", "seed": 0, "best": rows, "last": rows[::1]}
+    data = splits.read_splits(experiment).identity()
+    result = {"state": "finished", "name": "toy", "seed": 0, "best": rows, "last": rows[::1]}
+    result |= {"examples": data, "data_digest": data.pop("digest")}
     result["settings"] = dataclasses.asdict(experiment)
     directory = pathlib.Path(directory)
     network.save(directory / "best.keras")
     (directory / "result.json").write_text(json.dumps(result))
     return network
+
+
+def _replace_in_archive(path, member, old, new):
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    contents[member] = contents[member].replace(old, new)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
 
 
 class FinishedRunTest(tf.test.TestCase, parameterized.TestCase):
@@ -57,6 +72,57 @@ class FinishedRunTest(tf.test.TestCase, parameterized.TestCase):
         run = finished_run.open_run(self.directory, data_dir="elsewhere")
         self.assertEqual(run.experiment.data_dir, "elsewhere")
 
+    def test_data_that_changed(self):
+        write_run(self.directory)
+        path = self.directory / "result.json"
+        result = json.loads(path.read_text())
+        result["examples"]["test"] += 1
+        path.write_text(json.dumps(result))
+        with self.assertRaisesRegex(ValueError, "not those the run was .*test=360 .361 there"):
+            _ = finished_run.open_run(self.directory).splits
+        result["examples"]["test"] -= 1
+        path.write_text(json.dumps({**result, "data_digest": "another"}))
+        with self.assertRaisesRegex(ValueError, r"Received: digest=\w+ .another there"):
+            _ = finished_run.open_run(self.directory).splits
+
+    def test_nothing_is_imported_that_a_file_names(self):
+        write_run(self.directory)
+        (self.directory / "payload.py").write_text("raise SystemExit('ran')")
+        for name in ("result.json", "best.keras"):
+            path = self.directory / name
+            with mock.patch.object(sys, "path", [str(self.directory), *sys.path]):
+                if name == "result.json":
+                    result = json.loads(path.read_text())
+                    result["settings"]["model"] = "payload:X"
+                    path.write_text(json.dumps(result))
+                else:
+                    _replace_in_archive(path, "config.json", b"tests.models.two_exits", b"payload")
+                    _replace_in_archive(path, "config.json", b"tests>TwoExits", b"payload>TwoExits")
+                    with self.assertRaisesRegex(ValueError, "family="):
+                        _ = finished_run.open_run(self.directory).network
+                    continue
+                # Its class is known here, so that the file opens, whatever result.json says.
+                self.assertLen(finished_run.open_run(self.directory).network.outputs, 2)
+        self.assertNotIn("payload", sys.modules)
+
+    def test_a_family_is_imported_that_the_caller_names(self):
+        write_run(self.directory)
+        with self.assertRaisesRegex(
+            ValueError, "no_such_module.*Received: model='no_such_module:X'"
+        ):
+            _ = finished_run.open_run(self.directory, model="no_such_module:X").network
+        run = finished_run.open_run(self.directory, model="tests.models.two_exits:TwoExits")
+        self.assertLen(run.network.outputs, 2)
+
+    def test_precision(self):
+        write_run(self.directory, precision="mixed_bfloat16")
+        run = finished_run.open_run(self.directory)
+        self.assertEqual(run.network.get_layer("conv_1").compute_dtype, "float32")
+        self.assertEqual(
+            run.load(run.experiment.precision).get_layer("conv_1").compute_dtype, "bfloat16"
+        )
+        self.assertEqual(keras.config.dtype_policy().name, "float32")
+
     def test_an_unknown_submodel(self):
         write_run(self.directory)
         with self.assertRaisesRegex(ValueError, "from early, late. Received: submodel='exit_9'"):
@@ -80,7 +146,7 @@ class FinishedRunTest(tf.test.TestCase, parameterized.TestCase):
             finished_run.open_run(self.directory)
 
     def test_another_epoch(self):
-        with self.assertRaisesRegex(ValueError, "best, last. Received: which='first'"):
+        with self.assertRaisesRegex(ValueError, "best, last. Received: epoch='first'"):
             finished_run.open_run(self.directory, "first")
         write_run(self.directory)
         with self.assertRaisesRegex(ValueError, "Received: path=.*last.keras"):

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import keras
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -68,8 +69,28 @@ class InitializationTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_file_and_another_image_size(self):
         trained = self._write_run("tests.models.two_exits:TwoExits", {})
         network = TwoExits(num_classes=4, image_size=12)
-        self.assertEmpty(initialize_from(network, self.run_directory / "best.keras"))
+        file = self.run_directory / "best.keras"
+        self.assertEmpty(initialize_from(network, file, dataset="folder:before"))
         self._assert_taken(network, trained, apart_from=())
+        # The run beside the file says of which data its classes are; a file alone says nothing.
+        fresh = initialize_from(network, file, dataset="folder:after")
+        self.assertEqual(fresh, ["logits_1", "logits_2"])
+        alone = file.rename(self.create_tempdir().full_path + "/alone.keras")
+        self.assertEmpty(initialize_from(network, alone, dataset="folder:after"))
+
+    def test_heads_are_the_layers_that_make_the_logits(self):
+        def build():
+            images = keras.Input([8, 8, 3])
+            x = keras.layers.Flatten()(images)
+            hidden = keras.layers.Dense(4, name="hidden")(x)
+            leaves = [keras.layers.Dense(4, name=f"leaf_{k}")(hidden) for k in range(2)]
+            mean = keras.layers.Average()(leaves)
+            return keras.Model(images, [keras.layers.Identity()(leaves[0]), mean])
+
+        build().save(self.run_directory / "best.keras")
+        (self.run_directory / "result.json").write_text('{"settings": {"dataset": "digits"}}')
+        fresh = initialize_from(build(), self.run_directory, dataset="folder:after")
+        self.assertEqual(fresh, ["leaf_0", "leaf_1"])
 
     def test_another_family_or_other_arguments(self):
         self._write_run(*FAMILIES[0][:2])
@@ -85,5 +106,5 @@ class InitializationTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(network.weights[0], before)
 
     def test_no_network_there(self):
-        with self.assertRaisesRegex(ValueError, "Received: path="):
+        with self.assertRaisesRegex(ValueError, "there is none. Received: initialize_from="):
             initialize_from(TwoExits(image_size=8), self.run_directory)

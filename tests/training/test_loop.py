@@ -14,9 +14,10 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf import data
+from ipkd_tf import data, models
 from ipkd_tf.training import assembly, loop, resume, summary
 from ipkd_tf.training.experiment import Experiment
+from ipkd_tf.training.splits import read_splits
 
 
 def tiny_network(num_classes, image_size, mean, std, filters=16):
@@ -143,7 +144,7 @@ class OutputsTest(TrainingTest):
         experiment = self.experiment()
         result = loop.run(experiment, [ForgetInEpoch(3)])
         self.assertLess(result["best_epoch"], result["last_epoch"])
-        test = assembly.read_splits(experiment).test
+        test = read_splits(experiment).test
         network = keras.models.load_model(self.directory / "run" / f"{which}.keras")
         for row, logits in zip(
             result[which], network.predict(test.images(), verbose=0), strict=True
@@ -167,6 +168,41 @@ def straight_run(experiment, **settings):
     directory = _straight_directory(tuple(settings.items())).name
     loop.run(experiment(directory, **settings))
     return directory
+
+
+@keras.saving.register_keras_serializable("test_loop")
+class SharedStatistics(models.FlexibleNetwork):
+    """Two exits behind one statistic, which only `recalibrate` sets."""
+
+    needs_recalibration = True
+
+    def __init__(self, num_classes, image_size, mean=None, std=None, **kwargs):
+        images = keras.Input([image_size, image_size, 3], name="image")
+        x = keras.layers.BatchNormalization(scale=False, center=False, name="norm")(images)
+        x = keras.layers.Flatten()(x)
+        exits = [keras.layers.Dense(num_classes, name=f"exit_{k}")(x) for k in (1, 2)]
+        super().__init__(inputs=images, outputs=exits, submodels=["exit_1", "exit_2"], **kwargs)
+        self.calls = []
+
+    def recalibrate(self, which, batches):
+        batches = list(batches)
+        pixels = np.concatenate(batches).astype(np.float64)
+        self.get_layer("norm").moving_mean.assign(pixels.mean((0, 1, 2)))
+        self.calls.append((which, [len(batch) for batch in batches]))
+
+
+class RecalibrationTest(TrainingTest):
+    def test_before_each_validation_and_in_what_is_saved(self):
+        self.enter_context(mock.patch.object(summary, "draw"))
+        settings = {"model": f"{__name__}:SharedStatistics", "epochs": 2, "ema": 0.5}
+        recorder = keras.callbacks.Callback()
+        loop.run(self.experiment(**settings), [recorder])
+        # Ten batches are the epoch, less than the 2,000 images that would be enough.
+        names = ["exit_1", "exit_2"] * 2
+        self.assertEqual(recorder.model.network.calls, [(name, [16] * 10) for name in names])
+        network = keras.models.load_model(self.directory / "run" / "best.keras")
+        trained_on = read_splits(self.experiment()).train.images().mean((0, 1, 2))
+        self.assertAllClose(network.get_layer("norm").moving_mean, trained_on, 1e-5)
 
 
 class ResumeTest(TrainingTest):
@@ -204,7 +240,7 @@ class ResumeTest(TrainingTest):
 
     def test_a_finished_run_is_not_run_again(self):
         result = loop.run(self.experiment(epochs=1))
-        with mock.patch.object(assembly, "read_splits", side_effect=AssertionError):
+        with mock.patch.object(loop, "read_splits", side_effect=AssertionError):
             self.assertEqual(loop.run(self.experiment(epochs=1)), result)
 
     def test_a_lost_history_is_written_again(self):
@@ -214,10 +250,18 @@ class ResumeTest(TrainingTest):
         self.assert_same_run(self.straight, "lost")
 
 
+class HistoryTest(TrainingTest):
+    def test_the_learning_rate_is_the_highest_of_the_epoch(self):
+        self.enter_context(mock.patch.object(summary, "draw"))
+        loop.run(self.experiment(epochs=2, warmup_epochs=1, schedule="constant"))
+        rates = [float(row["learning_rate"]) for row in self.history()]
+        self.assertAllClose(rates, [0.09, 0.1])  # ten steps from 0 to 0.1, which the 11th has
+
+
 class BuildTest(TrainingTest):
     def build(self, **settings):
         experiment = self.experiment(**settings)
-        return assembly.build(experiment, assembly.read_splits(experiment))
+        return assembly.build(experiment, read_splits(experiment))
 
     def test_methods_share_initial_weights_at_equal_seed(self):
         first = self.build(method="none").network.get_weights()
@@ -230,7 +274,7 @@ class BuildTest(TrainingTest):
     def test_methods_share_order_and_augmentation_at_equal_seed(self):
         def batches(**settings):
             experiment = self.experiment(rotation=15.0, cutout=2, flip=True, **settings)
-            splits = assembly.read_splits(experiment)
+            splits = read_splits(experiment)
             stream = loop._training_batches(experiment, splits, 0).take(14)  # an epoch is 10
             return [array.tobytes() for batch in stream.as_numpy_iterator() for array in batch]
 
@@ -240,18 +284,18 @@ class BuildTest(TrainingTest):
         self.assertNotEqual(batches(method="none", seed=1), first)
 
     def test_seeds_share_the_data(self):
-        first, second = (assembly.read_splits(self.experiment(seed=s)) for s in (0, 1))
+        first, second = (read_splits(self.experiment(seed=s)) for s in (0, 1))
         np.testing.assert_array_equal(first.train.images(), second.train.images())
         np.testing.assert_array_equal(first.validation.images(), second.validation.images())
 
     def test_held_out_images_are_not_trained_on(self):
-        splits = assembly.read_splits(self.experiment(validation="holdout:0.25"))
+        splits = read_splits(self.experiment(validation="holdout:0.25"))
         self.assertEqual(splits.examples(), {"train": 150, "validation": 50, "test": 60})
         trained = {image.tobytes() for image in splits.train.images()}
         self.assertFalse(trained & {image.tobytes() for image in splits.validation.images()})
 
     def test_the_papers_protocol_validates_on_the_test_images(self):
-        splits = assembly.read_splits(self.experiment(validation="test"))
+        splits = read_splits(self.experiment(validation="test"))
         self.assertEqual(splits.examples(), {"train": 200, "validation": 60, "test": 60})
         self.assertIs(splits.validation, splits.test)
 
@@ -265,7 +309,7 @@ class BuildTest(TrainingTest):
             "label_smoothing": 0.1,
         }
         experiment = self.experiment(**settings)
-        splits = assembly.read_splits(experiment)
+        splits = read_splits(experiment)
         with mock.patch.object(loop.data, "training") as made:
             loop._training_batches(experiment, splits, 7)
         expected = data.Augmentation(**settings, num_classes=10)

@@ -69,6 +69,19 @@ class SweepTest(absltest.TestCase):
         write_result(self.root, "none", name="same", checkpoint_minutes=1.0)
         self.assertEqual(self.run_that("", "same").result["name"], "same")
 
+    def test_another_model_or_data_set_is_not_this_run(self):
+        write_result(self.root, "none", name="a")
+        self.assertEqual(self.run_that("", "a").result["name"], "a")
+        self.assertIsNone(self.run_that("", "a", model="other").result)
+        self.assertIsNone(self.run_that("", "a", dataset="cifar10").result)
+        self.assertIsNone(self.run_that("", "a", epochs=5).result)
+
+    def test_data_that_changed_between_two_runs_is_refused(self):
+        write_result(self.root, "none", name="a")
+        write_result(self.root, "none", name="b", changes={"data_digest": "another"})
+        with self.assertRaisesRegex(ValueError, "data set digits changed.*b/seed0.*another.*a/se"):
+            sweep.sweep([self.run_that("", "a"), self.run_that("", "b")])
+
     def test_time_left_is_what_runs_of_the_name_took(self):
         write_result(self.root, "none", name="short")
         write_result(self.root, "none", name="long", changes={"seconds": {"training": 100}})

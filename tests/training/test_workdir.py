@@ -6,7 +6,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 
-from ipkd_tf.training import workdir
+from ipkd_tf.training import settings, workdir
 from ipkd_tf.training.experiment import Experiment
 
 
@@ -56,7 +56,7 @@ class PrepareTest(parameterized.TestCase):
     def test_flags_txt_holds_every_setting(self):
         workdir.prepare(self.experiment(flip=False, temperature=2.5, name="mine"))
         lines = (self.path / "flags.txt").read_text().splitlines()
-        self.assertLen(lines, len(workdir.settings_as_text(Experiment())))
+        self.assertLen(lines, len(settings.as_text(Experiment())))
         self.assertContainsSubset(
             ["--flip=false", "--temperature=2.5", "--name=mine", "--epochs=5"], lines
         )

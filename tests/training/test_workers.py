@@ -1,5 +1,11 @@
 """Who is who in a cluster, and what a lost worker's error says."""
 
+import contextlib
+import io
+import json
+import socket
+import threading
+import time
 import types
 from unittest import mock
 
@@ -7,6 +13,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from ipkd_tf.training import workers
+from tests.training.distributed import commands
 
 _TWO = {"worker": ["a:1", "b:1"]}
 _WITH_CHIEF = {"chief": ["a:1"], "worker": ["b:1", "c:1"], "ps": ["d:1"]}
@@ -50,6 +57,58 @@ class ClusterTest(tf.test.TestCase, parameterized.TestCase):
                 ValueError, "all of them see. Received: step=0, mean .* 15"
             ):
                 workers.check_agreement(strategy, 0)
+
+    def test_waits_for_peers_and_says_so(self):
+        own, peer = commands.free_addresses(2)
+        errors, servers, threads = io.StringIO(), [], []
+
+        def work(address, other):
+            workers.wait_for_peers(address, [other])
+            port = int(address.rpartition(":")[2])
+            servers.append(socket.create_server(("127.0.0.1", port)))  # as TensorFlow does then
+
+        with (
+            mock.patch.object(workers, "_SECONDS_BEFORE_A_WORD", 0),
+            mock.patch.object(workers, "_SECONDS_BETWEEN_WORDS", 600),
+            contextlib.redirect_stderr(errors),
+        ):
+            for address, other in ((own, peer), (peer, own)):
+                threads.append(threading.Thread(target=work, args=(address, other)))
+                threads[-1].start()
+                time.sleep(0.5 * (address == own))
+            for thread in threads:
+                thread.join(30)
+        self.assertLen(servers, 2)
+        self.assertEqual(errors.getvalue(), f"waiting for 1 of 2 workers at {peer}\n")
+        with self.assertRaisesRegex(OSError, f"port cannot be opened .*Received: {own}"):
+            workers.wait_for_peers(own, [peer])
+        for server in servers:
+            server.close()
+
+    @parameterized.parameters(
+        "",
+        "{'cluster'",
+        "[]",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+    )
+    def test_a_broken_cluster(self, text):
+        with (
+            mock.patch.dict("os.environ", {"TF_CONFIG": text}),
+            self.assertRaisesRegex(ValueError, "TF_CONFIG must list .*Received: .*TF_CONFIG="),
+        ):
+            workers.read_cluster()
+
+    def test_a_cluster(self):
+        task = {"type": "worker", "index": "1"}
+        for cluster, own, peers in (
+            (_TWO, "b:1", ["a:1"]),
+            (_WITH_CHIEF, "c:1", ["a:1", "b:1"]),
+        ):
+            config = json.dumps({"cluster": cluster, "task": task})
+            with mock.patch.dict("os.environ", {"TF_CONFIG": config}):
+                self.assertEqual(workers.read_cluster(), (own, peers))
 
     def test_an_error_of_the_network_is_explained_only_among_several(self):
         lost = tf.errors.UnavailableError(None, None, "Socket closed\nmore")

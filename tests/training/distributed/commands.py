@@ -55,14 +55,20 @@ def finish(process, timeout=180):
     return process.returncode, output, errors
 
 
-def cluster(workers):
-    """TF_CONFIG of each worker of a cluster on this host's free ports."""
-    sockets = [socket.socket() for _ in range(workers)]
+def free_addresses(count):
+    """Addresses of this host whose ports are free."""
+    sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
     addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     for one in sockets:
         one.close()
+    return addresses
+
+
+def cluster(workers):
+    """TF_CONFIG of each worker of a cluster on this host's free ports."""
+    addresses = free_addresses(workers)
     tasks = ({"type": "worker", "index": index} for index in range(workers))
     return [
         {"TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task})}

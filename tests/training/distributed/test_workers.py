@@ -44,6 +44,24 @@ class TogetherTest(WorkersTestCase):
             self.assertAllClose(alone, together, 1e-5, 1e-5, msg=number)
 
 
+class LonelyWorkerTest(WorkersTestCase):
+    def test_a_worker_whose_peer_does_not_come_says_so_and_ends_when_asked(self):
+        asked = ((signal.SIGTERM, 0, "Ended by SIGTERM"), (signal.SIGINT, 130, "Interrupted"))
+        processes = [
+            commands.start(self.directory / "two", environment=commands.cluster(2)[0])
+            for _ in asked
+        ]
+        for process, (number, status, text) in zip(processes, asked, strict=True):
+            line = process.stderr.readline()
+            while line and "waiting for" not in line:
+                line = process.stderr.readline()
+            self.assertRegex(line, r"^waiting for 1 of 2 workers at 127.0.0.1:\d+$")
+            process.send_signal(number)
+            ended, output, errors = commands.finish(process, timeout=30)
+            self.assertEqual(ended, status, errors)
+            self.assertIn(text, output + errors)
+
+
 @pytest.mark.slow
 class PreemptedWorkerTest(WorkersTestCase):
     def test_sigterm_to_one_saves_inside_the_epoch_and_all_go_on(self):

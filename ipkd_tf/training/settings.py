@@ -1,0 +1,133 @@
+"""How a setting of an experiment is declared, checked, and written as text."""
+
+import dataclasses
+import json
+import math
+import operator
+import re
+
+_BOUNDS = {
+    "above": operator.gt,
+    "below": operator.lt,
+    "at_least": operator.ge,
+    "at_most": operator.le,
+}
+_BY_DATA = ("num_classes", "image_size", "mean", "std")
+
+
+def setting(default, help, *, section=None, choices=None, parse=None, expected=None, identity=True):
+    """A field of the dataclass of settings.
+
+    Args:
+        default: Its value unless given; its type is the setting's.
+        help: Text of the flag.
+        section: Begins a section of this name.
+        choices: The only values, if not None.
+        parse: Reads the value or raises ValueError; the message then says `expected`.
+        identity: Whether another value makes another run.
+    """
+    metadata = {"help": help, "section": section, "choices": choices, "identity": identity}
+    return dataclasses.field(
+        default=default, metadata={**metadata, "parse": parse, "expected": expected}
+    )
+
+
+def number(default, help, *, section=None, identity=True, **bounds):
+    """A setting that is a finite number within bounds, given by the names in `_BOUNDS`."""
+
+    def parse(value):
+        if not math.isfinite(value) or not all(_BOUNDS[b](value, end) for b, end in bounds.items()):
+            raise ValueError("out of bounds")
+
+    inside = " and ".join(f"{b.replace('_', ' ')} {end}" for b, end in bounds.items())
+    return setting(
+        default,
+        help,
+        section=section,
+        parse=parse,
+        expected=f"a number {inside}",
+        identity=identity,
+    )
+
+
+def sections(settings):
+    """The fields of a dataclass of settings by section, a dict of lists."""
+    grouped = {}
+    for field in dataclasses.fields(settings):
+        section = field.metadata["section"] or section  # noqa: F821  the first field begins one
+        grouped.setdefault(section, []).append(field)
+    return grouped
+
+
+def check(field, value):
+    """Raises ValueError unless the value is one of the setting."""
+    expected = None
+    if type(value) not in ((int, float) if field.type is float else (field.type,)):
+        expected = f"of type {field.type.__name__}"
+    elif field.type is str and len(f"{value}.".splitlines()) > 1:  # flags.txt has one line each
+        expected = "one line of text"
+    elif (choices := field.metadata["choices"]) and value not in choices:
+        expected = f"one of {', '.join(choices)}"
+    elif parse := field.metadata["parse"]:
+        try:
+            parse(value)
+        except ValueError:
+            expected = field.metadata["expected"]
+    if expected:
+        raise ValueError(f"{field.name} must be {expected}. Received: {field.name}={value!r}")
+
+
+def as_text(settings):
+    """Every setting by name, written as a flag file has it."""
+
+    def text(field):
+        value = field.type(getattr(settings, field.name))  # 4 and 4.0 are one temperature
+        return str(value).lower() if field.type is bool else str(value)
+
+    return {field.name: text(field) for field in dataclasses.fields(settings)}
+
+
+def identity(settings):
+    """What tells one run from another, by name."""
+    fields = dataclasses.fields(settings)
+    return {f.name: getattr(settings, f.name) for f in fields if f.metadata["identity"]}
+
+
+def parse_some(text):
+    """Reads a text that must not be empty."""
+    if not text:
+        raise ValueError("empty")
+
+
+def parse_epochs(text):
+    """Reads increasing whole numbers above 0 with commas between."""
+    epochs = tuple(int(part) for part in text.split(",")) if text else ()
+    if any(second <= first for first, second in zip((0, *epochs), epochs, strict=False)):
+        raise ValueError("not increasing")
+    return epochs
+
+
+def parse_widths(text):
+    """Reads positive numbers with commas between."""
+    widths = tuple(float(part) for part in text.split(",")) if text else ()
+    if not all(0 < width < math.inf for width in widths):
+        raise ValueError("not positive")
+    return widths
+
+
+def parse_held_out(text):
+    """None for "test", else an int (images) or a float in (0, 1) (share of the images)."""
+    if text == "test":
+        return None
+    match = re.fullmatch(r"holdout:(\d+|0?\.\d+)", text)
+    if not match or not float(match[1]):
+        raise ValueError("neither test nor holdout:...")
+    return int(match[1]) if match[1].isdigit() else float(match[1])
+
+
+def parse_arguments(text):
+    """Reads a JSON object of constructor arguments, none of which the data set decides."""
+    arguments = json.loads(text)
+    if not isinstance(arguments, dict) or any(name in arguments for name in _BY_DATA):
+        raise ValueError("no object, or an argument too many")
+    return arguments
