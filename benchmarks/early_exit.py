@@ -13,8 +13,9 @@ from scipy import special
 
 from benchmarks import case
 from ipkd_tf.deployment import early_exit, latency
-from ipkd_tf.deployment.early_exit import inference
-from ipkd_tf.models import cost, folding, stages
+from ipkd_tf.deployment.early_exit import costs, inference
+from ipkd_tf.deployment.early_exit.thresholds import SKIP
+from ipkd_tf.models import folding, stages
 
 COLUMNS = (
     ("network", "model", "{}"),
@@ -27,7 +28,6 @@ COLUMNS = (
 )
 BATCH_SIZES = (1, 32, 256)
 _IMAGES = 256  # in a sample, whatever the batch
-_SKIP = 2.0  # A threshold that no confidence reaches: the exit is not even computed.
 _LEAVING = {"none, exits skipped": None, "50 %": 0.5, "90 %": 0.9, "all": 1.0}
 
 
@@ -42,14 +42,15 @@ def _measure(settings, model):
     # Untrained sub-models say nearly the same of all images; this makes them differ.
     temperatures = logits.std(axis=(1, 2))
     sure = special.softmax(logits / temperatures[:, None, None], axis=-1).max(axis=-1)[:-1]
-    skip = [_SKIP] * len(sure)
-    classify = early_exit.AdaptiveClassifier(network, skip, temperatures=temperatures)
+    skip = [SKIP] * len(sure)
+    classify = early_exit.EarlyExitClassifier(network, skip, temperatures=temperatures)
     runs, arithmetic = {"largest alone": _largest_alone(network)}, {"largest alone": 1.0}
+    paid = costs.multiply_adds(network)
     for leaving, share in _LEAVING.items():
         limits = skip if share is None else _thresholds(sure, share)
         runs[leaving] = functools.partial(classify, thresholds=limits)
         exits = runs[leaving](images)["exit"].numpy()
-        arithmetic[leaving] = _costs(network, limits)[exits].mean() / _costs(network, limits, True)
+        arithmetic[leaving] = paid.leaving(limits)[exits].mean() / paid.straight[-1]
     samples = {
         (leaving, batch_size): functools.partial(_seconds, run, images, batch_size)
         for batch_size in BATCH_SIZES
@@ -84,19 +85,6 @@ def _thresholds(sure, share):
         limits.append(0.0 if leaving == len(here) else float(here[leaving - 1]))
         staying &= row < limits[-1]
     return limits
-
-
-def _costs(network, limits, alone=False):
-    """Multiply-adds of an image that leaves at each exit `[n]`; or of the largest alone."""
-    parts = stages.partition(network)
-    bodies, heads = (
-        np.array([cost.multiply_adds(piece.model) if piece else 0 for piece in pieces])
-        for pieces in ([part.body for part in parts], [part.head for part in parts])
-    )
-    if alone:
-        return bodies.sum() + heads[-1]
-    asked = np.where(np.array([*limits, 0]) > 1, 0, heads)
-    return np.cumsum(bodies) + np.cumsum(asked)
 
 
 def _largest_alone(network):

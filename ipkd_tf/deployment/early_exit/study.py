@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 from scipy import special
 
-from ipkd_tf.deployment.early_exit import calibration, confidence, simulation, thresholds
+from ipkd_tf.deployment.early_exit import confidence as confidences
+from ipkd_tf.deployment.early_exit import thresholds
 from ipkd_tf.deployment.early_exit.costs import multiply_adds
 from ipkd_tf.models import flexible
 
-_STEPS = 4  # budgets from one sub-model to the next
+_STEPS = 4  # budgets from one sub-model to the next: enough to see where the curve bends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,136 +23,136 @@ class Study:
         temperatures: One for each sub-model; all 1 without calibration.
         submodels: One dict per sub-model: name, test accuracy, cost (going straight to it),
             temperature, ece_before and ece_after scaling (test).
-        costs: `simulation.Costs`.
-        held_out, test: `simulation.Answers`.
-        choices: Lists of `thresholds.Fitted` by method: `single`, `geometric`, `direct`.
+        costs: `thresholds.Costs`.
+        held_out, test: `thresholds.Answers`.
+        choices: Lists of `thresholds.Outcome` on the held-out images: `single` for each sub-model
+            alone, `early_exit` for these, geometric shares and uniform thresholds.
     """
 
     names: tuple
     confidence: str
     temperatures: tuple
     submodels: list
-    costs: simulation.Costs
-    held_out: simulation.Answers
-    test: simulation.Answers
+    costs: thresholds.Costs
+    held_out: thresholds.Answers
+    test: thresholds.Answers
     choices: dict
 
-    def within(self, budget, method="direct"):
-        """The `Fitted` thresholds of a method for a mean cost per image."""
-        return thresholds.within(self.choices[method], budget)
+    def within(self, budget, method="early_exit"):
+        """Outcomes on the (held-out, test) images of what is best within a mean cost per image.
 
-    def curve(self, budgets=None):
-        """Accuracy and mean cost on the test images for a range of budgets.
+        It is chosen on the held-out images; ValueError if the budget is too small.
+        """
+        best = thresholds.within(self.choices[method], budget)
+        return best, thresholds.simulate(self.test, self.costs, best.thresholds)
 
-        Args:
-            budgets: Mean costs per image; None for some from each sub-model's to the next.
+    def curve(self):
+        """Accuracy and mean cost on the test images, for budgets from each sub-model to the next.
 
         Returns:
             One dict per budget and method: method (`single`: the best single sub-model within the
-            budget, `geometric`, `direct`, `oracle`), budget, accuracy, cost, and, but for the
-            oracle, held_out_accuracy, held_out_cost, thresholds, and shares of the images that
-            leave at each exit.
+            budget, `early_exit`, `oracle`), budget, accuracy, and, but for the oracle, cost,
+            held_out_accuracy, held_out_cost, thresholds, and shares of the images that leave at
+            each exit.
         """
-        budgets = self._budgets() if budgets is None else budgets
+        stops = np.sort(self.costs.straight)
+        pairs = zip(stops[:-1], stops[1:], strict=True)
+        between = [np.linspace(low, high, _STEPS, endpoint=False) for low, high in pairs]
+        budgets = [*np.concatenate(between).tolist(), float(stops[-1])]
         return [row for budget in budgets for row in self._rows(budget)]
 
-    def _budgets(self):
-        stops = np.sort(self.costs.direct)
-        between = [
-            np.linspace(low, high, _STEPS, endpoint=False)
-            for low, high in zip(stops[:-1], stops[1:], strict=True)
-        ]
-        return [*np.concatenate(between), stops[-1]]
-
     def _rows(self, budget):
-        rows = [
-            {"method": method, "budget": float(budget), **self._tested(choices, budget)}
-            for method, choices in self.choices.items()
-        ]
-        ideal = simulation.oracle(self.test, self.costs, budget)
-        return [*rows, {"method": "oracle", "budget": float(budget), "accuracy": ideal}]
-
-    def _tested(self, choices, budget):
-        fitted = thresholds.within(choices, budget)
-        outcome = simulation.simulate(self.test, self.costs, fitted.thresholds)
-        return {
-            "accuracy": outcome.accuracy,
-            "cost": outcome.cost,
-            "held_out_accuracy": fitted.accuracy,
-            "held_out_cost": fitted.cost,
-            "thresholds": list(fitted.thresholds),
-            "shares": outcome.shares(len(self.names)).tolist(),
-        }
+        for method in self.choices:
+            held_out, test = self.within(budget, method)
+            yield {
+                "method": method,
+                "budget": budget,
+                "accuracy": test.accuracy,
+                "cost": test.cost,
+                "held_out_accuracy": held_out.accuracy,
+                "held_out_cost": held_out.cost,
+                "thresholds": list(test.thresholds),
+                "shares": test.shares,
+            }
+        ideal = thresholds.oracle(self.test, self.costs, budget)
+        yield {"method": "oracle", "budget": budget, "accuracy": ideal}
 
 
-def study(network, held_out, test, measure="probability", calibrate=True, costs=None):
+def fit(network, held_out, test, confidence="probability", calibrate=True, costs=None):
     """Fits early exit of a network and applies it to test images.
 
     Args:
-        network: A flexible network.
+        network: A flexible network of at least two sub-models.
         held_out: (logits `[n, images, classes]`, labels `[images]`) of images that were not trained
             on and are not test images.
         test: The same of test images.
-        measure: `probability`, `margin` or `entropy`.
+        confidence: `probability`, `margin` or `entropy`.
         calibrate: Whether each sub-model's logits are divided by a fitted temperature.
-        costs: `simulation.Costs`; None for multiply-adds.
+        costs: `thresholds.Costs`; None for multiply-adds.
 
     Returns:
         `Study`.
 
+    Raises:
+        ValueError: The network has a single sub-model.
+
     Example:
-        >>> study(network, held_out, test).within(8e6).thresholds
+        >>> held_out, test = fit(network, held_out, test).within(8e6)
+        >>> classify = EarlyExitClassifier(network, test.thresholds)
     """
     names = flexible.names(network)
-    temperatures = (1.0,) * len(names)
-    if calibrate:
-        temperatures = tuple(calibration.fit_temperature(one, held_out[1]) for one in held_out[0])
+    if len(names) < 2:
+        raise ValueError(
+            "Early exit chooses among sub-models: expected a network of at least two. "
+            f"Received: sub-models {', '.join(names)}"
+        )
+    temperatures = [
+        confidences.fit_temperature(logits, held_out[1]) if calibrate else 1.0
+        for logits in held_out[0]
+    ]
     costs = costs or multiply_adds(network)
-    answers = [answers_of(*images, temperatures, measure) for images in (held_out, test)]
+    answers = [answers_of(*images, temperatures, confidence) for images in (held_out, test)]
+    single, geometric, uniform = (
+        family(answers[0], costs)
+        for family in (thresholds.single, thresholds.geometric, thresholds.uniform)
+    )
     return Study(
         names,
-        measure,
-        temperatures,
-        _submodels(names, *test, temperatures, costs),
+        confidence,
+        tuple(temperatures),
+        _scores(names, *test, temperatures, costs),
         costs,
         *answers,
-        {
-            "single": thresholds.single(answers[0], costs),
-            "geometric": thresholds.geometric(answers[0], costs),
-            "direct": thresholds.direct(answers[0], costs),
-        },
+        {"single": single, "early_exit": single + geometric + uniform},
     )
 
 
-def answers_of(logits, labels, temperatures, measure):
-    """Confidence and correctness of n sub-models, as `simulation.Answers`."""
-    measured = [
-        np.asarray(confidence.measure(measure)(_probabilities(one, temperature)))
-        for one, temperature in zip(logits, temperatures, strict=True)
-    ]
-    correct = [one.argmax(axis=-1) == labels for one in logits]
-    return simulation.Answers(np.stack(measured), np.stack(correct))
+def answers_of(logits, labels, temperatures, confidence):
+    """Confidence and correctness of n sub-models, as `thresholds.Answers`."""
+    measure = confidences.measure(confidence)
+    scaled = map(_probabilities, logits, temperatures)
+    correct = [sub_logits.argmax(axis=-1) == labels for sub_logits in logits]
+    return thresholds.Answers(np.stack([measure(one) for one in scaled]), np.stack(correct))
 
 
 def _probabilities(logits, temperature):
     return special.softmax(np.asarray(logits, np.float32) / np.float32(temperature), axis=-1)
 
 
-def _submodels(names, logits, labels, temperatures, costs):
+def _scores(names, logits, labels, temperatures, costs):
     rows = []
-    for name, one, temperature, cost in zip(names, logits, temperatures, costs.direct, strict=True):
+    for k, name in enumerate(names):
         before, after = (
-            calibration.expected_calibration_error(_probabilities(one, t), labels)
-            for t in (1.0, temperature)
+            confidences.expected_calibration_error(_probabilities(logits[k], scale), labels)
+            for scale in (1.0, temperatures[k])
         )
-        rows.append(
-            {
-                "name": name,
-                "accuracy": float(np.mean(one.argmax(axis=-1) == labels)),
-                "cost": float(cost),
-                "temperature": temperature,
-                "ece_before": before,
-                "ece_after": after,
-            }
-        )
+        row = {
+            "name": name,
+            "accuracy": float(np.mean(logits[k].argmax(axis=-1) == labels)),
+            "cost": float(costs.straight[k]),
+            "temperature": temperatures[k],
+            "ece_before": before,
+            "ece_after": after,
+        }
+        rows.append(row)
     return rows

@@ -1,161 +1,175 @@
-"""Thresholds for a budget, fitted on held-out images: a family of exit shares, or directly."""
+"""Thresholds for a budget, fitted by computing what early exit would do with stored answers."""
 
 import dataclasses
 
 import numpy as np
 
-from ipkd_tf.deployment.early_exit import simulation
-
-# From everybody at the first exit to everybody at the last.
-_RATIOS = (0.0, *np.geomspace(0.02, 50.0, 81), 1e9)
-_PRICES = np.geomspace(1e-4, 10.0, 121)
-_MOST_SWEEPS = 20
+# Above any confidence: nobody leaves at this exit, so its head does not run.
+SKIP = 2.0
+# Of the shares of neighbouring exits: from everybody at the first to everybody at the last, and
+# between 98 % and 2 % of those at two of them each 10 % above the one before.
+_RATIOS = (0.0, *np.geomspace(1 / 50, 50, 81), 1e9)
+_QUANTILES = np.linspace(
+    0, 1, 121
+)  # of confidence: less than 1 % of the images from one to the next
 
 
 @dataclasses.dataclass(frozen=True)
-class Fitted:
-    """Thresholds `[n - 1]`, and what they reach on the images they were fitted on."""
+class Costs:
+    """What leaving at an exit costs for one image, in any unit: multiply-adds or milliseconds.
+
+    Attributes:
+        straight: float `[n]`, going straight to each exit, the heads of earlier ones skipped.
+        asking: float `[n - 1]`, more for each exit at which the image was asked and went on.
+    """
+
+    straight: np.ndarray
+    asking: np.ndarray
+
+    def leaving(self, thresholds):
+        """Cost `[n]` of an image that leaves at each exit."""
+        asked = np.where(np.asarray(thresholds) <= 1, self.asking, 0)
+        return self.straight + np.append(0, np.cumsum(asked))
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What n sub-models, smallest first, said about the same images.
+
+    Attributes:
+        confidence: float `[n, images]`, of `confidence.MEASURES`.
+        correct: bool `[n, images]`.
+    """
+
+    confidence: np.ndarray
+    correct: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What thresholds make of images: `exits` `[images]` from 0, `accuracy`, mean `cost`."""
 
     thresholds: tuple
+    exits: np.ndarray
     accuracy: float
     cost: float
 
+    @property
+    def shares(self):
+        """Share of the images that leave at each exit, a list."""
+        leaving = np.bincount(self.exits, minlength=len(self.thresholds) + 1)
+        return (leaving / len(self.exits)).tolist()
+
+
+def simulate(answers, costs, thresholds):
+    """Lets each image leave at the first exit whose confidence reaches its threshold.
+
+    Args:
+        answers: `Answers`.
+        costs: `Costs`.
+        thresholds: float `[n - 1]`: 0 lets every image leave, above 1 skips the exit. The last exit
+            takes all that are left.
+
+    Returns:
+        `Outcome`.
+    """
+    exits = leave(answers.confidence, thresholds)
+    correct = answers.correct[exits, np.arange(len(exits))]
+    cost = costs.leaving(thresholds)[exits]
+    return Outcome(tuple(map(float, thresholds)), exits, float(correct.mean()), float(cost.mean()))
+
+
+def leave(confidence, thresholds):
+    """Number of the exit, from 0, at which each image leaves, integers `[images]`."""
+    # Confidences and thresholds are compared in float32, as in a deployed file.
+    thresholds = np.asarray(thresholds, np.float32)[:, None]
+    sure = np.asarray(confidence, np.float32)[:-1] >= thresholds
+    return np.concatenate([sure, np.ones_like(confidence[:1], bool)]).argmax(axis=0)
+
+
+def single(answers, costs):
+    """For each exit, what all images going straight to it reach: list of `Outcome`."""
+    last = len(answers.correct) - 1
+    choices = [[SKIP] * exit + [0.0] * (last - exit) for exit in range(last + 1)]
+    return [simulate(answers, costs, thresholds) for thresholds in choices]
+
 
 def geometric(answers, costs):
-    """One choice of thresholds for each of many ratios of a geometric series of exit shares.
+    """What is reached at each of many ratios q of a geometric series of exit shares.
 
     The share of the images that leave at exit k is proportional to q^k; the surest leave first.
 
     Args:
-        answers: `simulation.Answers` for held-out images.
-        costs: `simulation.Costs`.
+        answers: `Answers` for held-out images.
+        costs: `Costs`.
 
     Returns:
-        List of `Fitted`.
+        List of `Outcome`.
 
     Source: Huang et al., MSDNet, ICLR 2018, section 5 (budgeted batch classification);
     kalviny/MSDNet-PyTorch, adaptive_inference.py.
     """
-    count = len(answers.correct)
-    series = [np.power(ratio, np.arange(count)) for ratio in _RATIOS]
-    return [_fitted(answers, costs, _for_shares(answers, one / one.sum())) for one in series]
+    series = [np.power(ratio, np.arange(len(answers.correct))) for ratio in _RATIOS]
+    choices = [_for_shares(answers.confidence, powers / powers.sum()) for powers in series]
+    return [simulate(answers, costs, thresholds) for thresholds in choices]
 
 
-def single(answers, costs):
-    """For each exit, the choice that all images go straight to it: list of `Fitted`."""
-    count = len(answers.correct)
-    rows = [[simulation.SKIP] * k + [0.0] * (count - 1 - k) for k in range(count)]
-    return [_fitted(answers, costs, thresholds) for thresholds in rows]
+def _for_shares(confidence, shares):
+    """Thresholds at which these shares of the images leave, halfway between two confidences."""
+    staying = np.ones(confidence.shape[1], bool)
+    thresholds = []
+    for row, share in zip(confidence[:-1], shares[:-1], strict=True):
+        here = np.sort(row[staying])[::-1]
+        leaving = min(round(share * len(staying)), len(here))
+        if 0 < leaving < len(here):
+            thresholds.append(float(here[leaving - 1] + here[leaving]) / 2)
+        else:
+            thresholds.append(0.0 if leaving else SKIP)
+        staying &= row < thresholds[-1]
+    return thresholds
 
 
-def direct(answers, costs):
-    """Many choices of thresholds, from cheap to accurate, each fitted for accuracy itself.
-
-    For a price per unit of cost, thresholds are changed one at a time, each to its best value given
-    the others, until accuracy minus price times cost grows no more; exits that are not worth their
-    head are skipped. A row of prices gives the whole trade-off.
-
-    Args:
-        answers: `simulation.Answers` for held-out images.
-        costs: `simulation.Costs`.
-
-    Returns:
-        List of `Fitted`; those of `geometric` and each single exit are among them.
-    """
-    starts = geometric(answers, costs) + single(answers, costs)
-    found, previous = list(starts), (simulation.SKIP,) * (len(answers.correct) - 1)
-    for price in _PRICES / costs.direct[-1]:
-        best = max(starts, key=lambda one, price=price: one.accuracy - price * one.cost)
-        climbed = [_climb(answers, costs, start, price) for start in (previous, best.thresholds)]
-        candidates = [_fitted(answers, costs, thresholds) for thresholds in climbed]
-        found += candidates
-        previous = max(candidates, key=lambda one: one.accuracy - price * one.cost).thresholds
-    return found
+def uniform(answers, costs):
+    """What is reached with the same threshold at every exit, for many: list of `Outcome`."""
+    # As many images between two neighbours, counted over all exits.
+    limits = np.quantile(answers.confidence[:-1], _QUANTILES)
+    exits = len(answers.correct) - 1
+    return [simulate(answers, costs, [limit] * exits) for limit in limits]
 
 
-def within(fitted, budget):
-    """The most accurate choice whose cost is within a budget; of equals, the cheapest.
+def within(outcomes, budget):
+    """The most accurate outcome whose mean cost is within a budget; of equals, the cheapest.
 
     Raises:
         ValueError: None is.
 
     Example:
-        >>> within(direct(answers, costs), budget=8e6).thresholds
+        >>> within(geometric(answers, costs), budget=8e6).thresholds
     """
-    fitting = [one for one in fitted if one.cost <= budget]
+    # The mean of equal costs may be a rounding error above them.
+    fitting = [outcome for outcome in outcomes if outcome.cost <= budget * (1 + 1e-9)]
     if not fitting:
-        least = min(one.cost for one in fitted)
+        least = min(outcome.cost for outcome in outcomes)
         raise ValueError(
             f"Expected a budget of at least {least:.6g}, the cost of leaving at the cheapest exit. "
             f"Received: budget={budget:.6g}"
         )
-    return max(fitting, key=lambda one: (one.accuracy, -one.cost))
+    return max(fitting, key=lambda outcome: (outcome.accuracy, -outcome.cost))
 
 
-def _fitted(answers, costs, thresholds):
-    outcome = simulation.simulate(answers, costs, thresholds)
-    return Fitted(tuple(map(float, thresholds)), outcome.accuracy, outcome.cost)
+def oracle(answers, costs, budget):
+    """Accuracy of an ideal choice, which knows beforehand at which exits an image is right.
 
+    Each image goes straight to its cheapest right exit, or to the cheapest exit of all if none is
+    right or the budget is used up; images whose right answer adds least come first, which is best.
 
-def _for_shares(answers, shares):
-    staying = np.ones(answers.correct.shape[1], bool)
-    thresholds = []
-    for confidence, share in zip(answers.confidence[:-1], shares[:-1], strict=True):
-        here = np.sort(confidence[staying])[::-1]
-        leaving = min(round(share * len(staying)), len(here))
-        thresholds.append(_between(here, leaving))
-        staying &= confidence < thresholds[-1]
-    return thresholds
-
-
-def _between(descending, leaving):
-    """A threshold that the first `leaving` of some confidences reach, and no others."""
-    if leaving == 0:
-        return simulation.SKIP
-    if leaving == len(descending):
-        return 0.0
-    return float(descending[leaving - 1] + descending[leaving]) / 2
-
-
-def _climb(answers, costs, thresholds, price):
-    """Improves thresholds one at a time, from the last exit to the first, until none changes."""
-    thresholds = list(thresholds)
-    for _ in range(_MOST_SWEEPS):
-        before = list(thresholds)
-        worth = answers.correct[-1] - price * (costs.bodies[-1] + costs.heads[-1])
-        for exit in reversed(range(len(thresholds))):
-            arriving = simulation.leave(answers.confidence, _all_from(thresholds, exit)) >= exit
-            confidence, correct = answers.confidence[exit], answers.correct[exit]
-            thresholds[exit] = _best(
-                confidence[arriving], (correct - worth)[arriving], price * costs.heads[exit]
-            )
-            worth = _worth(confidence, correct, worth, thresholds[exit], costs, price, exit)
-        if thresholds == before:
-            break
-    return thresholds
-
-
-def _all_from(thresholds, exit):
-    """The thresholds with everybody leaving at `exit` at the latest."""
-    return [*thresholds[:exit], 0.0, *thresholds[exit + 1 :]]
-
-
-def _worth(confidence, correct, later, threshold, costs, price, exit):
-    """Right answers minus price times cost of images `[images]` that come to an exit."""
-    body, head = price * costs.bodies[exit], price * costs.heads[exit]
-    if threshold > 1:
-        return later - body
-    return np.where(confidence >= threshold, correct, later) - body - head
-
-
-def _best(confidence, gains, head):
-    """The threshold with the largest sum of gains of those who reach it, if that pays the head."""
-    order = np.argsort(-confidence, kind="stable")
-    confidence, sums = confidence[order], np.cumsum(gains[order])
-    # Between equal confidences there is no threshold.
-    possible = np.append(confidence[1:] < confidence[:-1], True)
-    if not len(sums) or not possible.any():
-        return simulation.SKIP
-    leaving = np.flatnonzero(possible)[np.argmax(sums[possible])]
-    worthwhile = sums[leaving] > head * len(gains)
-    return _between(confidence, leaving + 1) if worthwhile else simulation.SKIP
+    Returns:
+        float in 0..1; None if the budget is below that of the cheapest exit.
+    """
+    cheapest = costs.straight.min()
+    if budget < cheapest:
+        return None
+    right = np.where(answers.correct, costs.straight[:, None], np.inf).min(axis=0)
+    extra = np.sort(right - cheapest)
+    affordable = np.cumsum(extra) <= (budget - cheapest) * len(extra) * (1 + 1e-9)
+    return float(np.mean(affordable & np.isfinite(extra)))

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from ipkd_tf import models
+from ipkd_tf.deployment.early_exit import EarlyExitClassifier
 from tests.deployment.export import networks
 
 FAMILIES = ("msdnet_small", "slimmable_mobilenet_v1_small")
@@ -25,9 +26,14 @@ def network(family):
     return made
 
 
-def probabilities(network, temperatures=(1.0, 1.0, 1.0)):
-    """Softmax of the logits for `IMAGES`, float64 `[sub-models, images, classes]`."""
-    logits = np.stack(network(IMAGES)) / np.reshape(temperatures, (-1, 1, 1))
+@functools.cache
+def classifier(family="msdnet_small", copy=True):
+    return EarlyExitClassifier(network(family), [0.5, 0.5], copy=copy)
+
+
+def probabilities(network, temperatures=(1.0, 1.0, 1.0), images=IMAGES):
+    """Softmax of the logits of images, float64 `[sub-models, images, classes]`."""
+    logits = np.stack(network(images)) / np.reshape(temperatures, (-1, 1, 1))
     exponentials = np.exp(logits.astype(np.float64))
     return exponentials / exponentials.sum(-1, keepdims=True)
 

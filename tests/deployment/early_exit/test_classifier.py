@@ -1,41 +1,15 @@
 """A classifier that stops, against early exit simulated from the network's logits."""
 
-import functools
-import json
-import pathlib
-import subprocess
-import sys
-import tempfile
-
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf.deployment.early_exit import simulation
-from ipkd_tf.deployment.early_exit.classifier import AdaptiveClassifier, open_saved_model
+from ipkd_tf.deployment.early_exit import thresholds as fitting
+from ipkd_tf.deployment.early_exit.classifier import EarlyExitClassifier
 from tests.deployment.early_exit import small
 
 IMAGES = small.IMAGES
-# Anything of ours would have to be installed where the file runs.
-RUN_WITHOUT_THE_PACKAGE = """if True:
-    import json, sys, numpy as np, tensorflow as tf
-    sys.modules["ipkd_tf"] = None
-    signatures = tf.saved_model.load(sys.argv[1]).signatures
-    images = tf.constant(np.load(sys.argv[2]))
-    thresholds = json.loads(sys.argv[3])
-    results = [
-        signatures["serving_default"](image=images),
-        signatures["with_thresholds"](image=images, thresholds=tf.constant(thresholds)),
-        signatures["serving_default"](image=images[:0]),
-    ]
-    print(json.dumps([{k: v.numpy().tolist() for k, v in one.items()} for one in results]))
-"""
-
-
-@functools.cache
-def classifier(family="msdnet_small", copy=True):
-    return AdaptiveClassifier(small.network(family), [0.5, 0.5], copy=copy)
 
 
 class ClassifierTest(tf.test.TestCase, parameterized.TestCase):
@@ -53,10 +27,10 @@ class ClassifierTest(tf.test.TestCase, parameterized.TestCase):
         network = small.network(family)
         probabilities = small.probabilities(network)
         confidence = probabilities.max(-1)
-        classify = classifier(family, copy)
+        classify = small.classifier(family, copy)
         for quantiles in ((0.5, 0.5), (0.6, 0.3), (0.9, 0.4)):
             thresholds = small.thresholds(confidence, quantiles)
-            exits = simulation.leave(confidence, thresholds)
+            exits = fitting.leave(confidence, thresholds)
             self.assertLen(set(exits), 3)
             self.check(classify(IMAGES, thresholds), probabilities, exits)
             alone = [classify(IMAGES[i : i + 1], thresholds)["exit"][0] for i in range(8)]
@@ -71,12 +45,12 @@ class ClassifierTest(tf.test.TestCase, parameterized.TestCase):
     def test_all_images_at_one_exit(self, thresholds, exit):
         probabilities = small.probabilities(small.network("msdnet_small"))
         for batch in (1, 24):
-            result = classifier()(IMAGES[:batch], thresholds)
+            result = small.classifier()(IMAGES[:batch], thresholds)
             self.check(result, probabilities[:, :batch], np.full(batch, exit))
 
     def test_a_batch_of_none(self):
         for thresholds in ((0.0, 0.0), (2.0, 2.0)):
-            result = classifier()(IMAGES[:0], thresholds)
+            result = small.classifier()(IMAGES[:0], thresholds)
             self.assertEqual(result["probabilities"].shape, (0, 3))
             self.assertEqual((result["exit"].shape, result["class_id"].shape), ((0,), (0,)))
 
@@ -91,8 +65,8 @@ class ClassifierTest(tf.test.TestCase, parameterized.TestCase):
             logarithms = probabilities * np.log(probabilities)
             confidence = 1 + logarithms.sum(-1) / np.log(3)
         thresholds = small.thresholds(confidence, (0.4, 0.6))
-        classify = AdaptiveClassifier(network, thresholds, name, temperatures)
-        exits = simulation.leave(confidence, thresholds)
+        classify = EarlyExitClassifier(network, thresholds, name, temperatures)
+        exits = fitting.leave(confidence, thresholds)
         self.check(classify(IMAGES.astype(np.float32)), probabilities, exits)
 
     @parameterized.parameters(
@@ -105,7 +79,22 @@ class ClassifierTest(tf.test.TestCase, parameterized.TestCase):
     def test_what_makes_no_sense_is_refused(self, changed, message):
         arguments = {"thresholds": [0.5, 0.5], **changed}
         with self.assertRaisesRegex(ValueError, message):
-            AdaptiveClassifier(small.network("msdnet_small"), **arguments)
+            EarlyExitClassifier(small.network("msdnet_small"), **arguments)
+
+    def test_an_adapted_normalization_layer_goes_along(self):
+        image = keras.Input((8, 8, 3))
+        normalize = keras.layers.Normalization()
+        normalize.adapt(40.0 + 0.1 * small.IMAGES[:, :8, :8])
+        x = keras.layers.Conv2D(4, 3, activation="relu")(normalize(image))
+        first = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+        x = keras.layers.Conv2D(4, 3, activation="relu")(x)
+        last = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+        network, images = keras.Model(image, [first, last]), small.IMAGES[:, :8, :8]
+        probabilities = small.probabilities(network, (1.0, 1.0), images)
+        classify = EarlyExitClassifier(network, [0.5])
+        for threshold, exit in ((0.0, 0), (2.0, 1)):
+            result = classify(images, [threshold])
+            self.check(result, probabilities, np.full(len(images), exit))
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -135,7 +124,7 @@ class WorkTest(tf.test.TestCase):
         network = keras.Model(image, outputs)
         logits = np.array([3.0, 0.1, 1.0, 0.2], np.float32)
         images = np.stack([logits, np.zeros(4, np.float32)], axis=-1)[:, None, None]
-        classify = AdaptiveClassifier(network, [0.9, 0.9], copy=False)
+        classify = EarlyExitClassifier(network, [0.9, 0.9], copy=False)
         # sigmoid(2.2) = 0.9: 6.0 suffices at once, 2 * 2 * 1.0 later, the others never do.
         self.assertAllEqual(classify(images)["exit"], [0, 2, 1, 2])
         self.assertCountEqual(
@@ -146,46 +135,7 @@ class WorkTest(tf.test.TestCase):
         classify(images[:1])
         self.assertCountEqual(seen, [(0, 1), ("head 0", 1)])
         seen.clear()
-        classify(images, [simulation.SKIP, simulation.SKIP])
+        classify(images, [fitting.SKIP, fitting.SKIP])
         self.assertCountEqual(seen, [(0, 4), (1, 4), (2, 4), ("head 2", 4)])
         # What is not a number is never sure.
         self.assertAllEqual(classify(np.nan * images[:2])["exit"], [2, 2])
-
-
-class SavedModelTest(tf.test.TestCase):
-    def test_it_runs_without_the_package_for_every_budget(self):
-        network = small.network("slimmable_mobilenet_v1_small")
-        probabilities = small.probabilities(network)
-        confidence = probabilities.max(-1)
-        choices = [small.thresholds(confidence, q) for q in ((0.5, 0.5), (0.9, 0.3))]
-        directory = pathlib.Path(tempfile.mkdtemp())
-        AdaptiveClassifier(network, choices[0]).export(directory / "adaptive")
-        np.save(directory / "images.npy", IMAGES)
-        arguments = [directory / "adaptive", directory / "images.npy", json.dumps(choices[1])]
-        done = subprocess.run(
-            [sys.executable, "-c", RUN_WITHOUT_THE_PACKAGE, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-        )
-        self.assertEqual(done.returncode, 0, done.stderr)
-        *results, none = json.loads(done.stdout)
-        self.assertEqual(none, {"class_id": [], "probabilities": [], "exit": []})
-        for result, thresholds in zip(results, choices, strict=True):
-            exits = simulation.leave(confidence, thresholds)
-            expected = probabilities[exits, np.arange(len(exits))]
-            self.assertAllEqual(result["exit"], exits)
-            self.assertAllClose(result["probabilities"], expected, rtol=0, atol=1e-5)
-            self.assertAllEqual(result["class_id"], expected.argmax(-1))
-
-    def test_weights_are_stored_once(self):
-        directory = pathlib.Path(tempfile.mkdtemp())
-        classifier().export(directory / "adaptive")
-        size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
-        weights = sum(4 * int(np.prod(one.shape)) for one in small.network("msdnet_small").weights)
-        self.assertBetween(size, 0.9 * weights, 1.5 * weights)
-
-    def test_a_classifier_that_follows_its_network_can_be_saved(self):
-        path = pathlib.Path(tempfile.mkdtemp(), "adaptive")
-        classify = classifier(copy=False)
-        classify.export(path)
-        self.assertAllEqual(open_saved_model(path)(IMAGES)["exit"], classify(IMAGES)["exit"])

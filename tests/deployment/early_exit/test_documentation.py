@@ -1,4 +1,4 @@
-"""The page docs/adaptive.md against the code it shows."""
+"""The page docs/early_exit.md against the code it shows."""
 
 import pathlib
 import re
@@ -6,11 +6,10 @@ import re
 import tensorflow as tf
 from absl import flags
 
-from ipkd_tf.deployment.early_exit import AdaptiveClassifier
 from ipkd_tf.tools import adapt
 from tests.deployment.early_exit import small
 
-PAGE = pathlib.Path(__file__).parents[3] / "docs" / "adaptive.md"
+PAGE = pathlib.Path(__file__).parents[3] / "docs" / "early_exit.md"
 
 
 class DocumentationTest(tf.test.TestCase):
@@ -23,14 +22,13 @@ class DocumentationTest(tf.test.TestCase):
             self.assertEqual(values(["adapt", *command.split()]), ["adapt"])
 
     def test_python_runs(self):
-        _, signatures, _, anytime = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+        first, signatures, _, anytime = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
         network, images = small.network("msdnet_small"), small.IMAGES
-        classify = AdaptiveClassifier(network, thresholds=[0.8, 0.8])
-        path = self.create_tempdir().full_path + "/adaptive"
-        classify.export(path)
+        path = self.create_tempdir().full_path + "/saved_model"
         names = {"tf": tf, "network": network, "images": images, "time_is_up": lambda: True}
-        # The page's network has four exits.
-        code = signatures.replace('"adaptive"', repr(path)).replace("0.8, 0.8]", "0.8]")
-        exec(code, names)
+        for code in (first, signatures):
+            code = code.replace('"early_exit/saved_model"', repr(path))
+            # The page's network has four exits.
+            exec(re.sub(r"\[(0.\d+, 0.\d+), 0.\d+\]", r"[\1]", code), names)
         exec(anytime, names)
         self.assertIn(names["submodel"], network.submodel_names)
