@@ -13,7 +13,6 @@ from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
 from ipkd_tf.models.us_mobilenet_v1 import USMobileNetV1
 
 keras_hooks.check_setup()
-build = from_preset
 
 __all__ = [
     "CNMM",
@@ -27,7 +26,6 @@ __all__ = [
     "SlimmableMobileNetV1",
     "Submodel",
     "USMobileNetV1",
-    "build",
     "from_preset",
     "imported",
     "load",

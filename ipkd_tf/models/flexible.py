@@ -136,12 +136,9 @@ class FlexibleNetwork(keras.Model):
 
     def __new__(cls, *args, **kwargs):
         network = super().__new__(cls, *args, **kwargs)
-        # Keras also calls this without arguments, when it first meets the class.
-        bound = inspect.signature(cls.__init__).bind_partial(network, *args, **kwargs)
-        bound.apply_defaults()
-        arguments = dict(list(bound.arguments.items())[1:])
+        arguments = _constructor_arguments(cls, network, *args, **kwargs)
         # Past Keras, which would wrap the dict and the lists in it.
-        object.__setattr__(network, "arguments", _without_keras_arguments(cls, arguments))
+        object.__setattr__(network, "arguments", arguments)
         return network
 
     def __init__(self, *, inputs, outputs, submodels, **kwargs):
@@ -228,12 +225,17 @@ class FlexibleNetwork(keras.Model):
         return {**self.arguments, "name": self.name}
 
 
-def _without_keras_arguments(cls, arguments):
-    """A constructor's arguments without `name`, those of its `**kwargs` among the others."""
+def _constructor_arguments(cls, network, *args, **kwargs):
+    """A constructor's arguments by name, without `network` and the name of the model."""
+    signature = inspect.signature(cls.__init__)
+    # Keras also makes one without arguments, when it first meets the class.
+    bound = signature.bind_partial(network, *args, **kwargs)
+    bound.apply_defaults()
+    _, *arguments = bound.arguments.items()
     flat = {}
-    for name, value in arguments.items():
-        kind = inspect.signature(cls.__init__).parameters[name].kind
-        flat.update(value if kind is inspect.Parameter.VAR_KEYWORD else {name: value})
+    for name, value in arguments:
+        more = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        flat |= value if more else {name: value}
     flat.pop("name", None)
     return flat
 

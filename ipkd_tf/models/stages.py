@@ -1,5 +1,6 @@
 """A multi-output network cut into stages that run one after the other, nothing computed twice."""
 
+import collections
 import dataclasses
 
 import keras
@@ -50,11 +51,7 @@ class Stage:
         return {name: tensors[name] for name in self.keeps}
 
     def run(self, tensors):
-        """Computes the whole stage.
-
-        Args:
-            tensors: Dict of tensors by name: `{"image": images}` for the first stage, what the
-                stage before returned for any other.
+        """Computes the stage on `{"image": images}`, or on what the stage before it returned.
 
         Returns:
             The logits `[batch, classes]`, and the dict of tensors for the next stage.
@@ -65,13 +62,7 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A part of a network from named tensors to named tensors, `[batch, ...]` each.
-
-    Attributes:
-        model: `keras.Model` from a list to a list of tensors; it shares the network's layers.
-        reads: Names of the tensors it takes.
-        writes: Names of the tensors it gives.
-    """
+    """A part of a network, its layers, from the tensors named in `reads` to those in `writes`."""
 
     model: keras.Model
     reads: tuple
@@ -174,7 +165,21 @@ class _Graph(graph.Graph):
             for read, tensor in zip(self.names(reads), map(self._tensors.get, reads), strict=True)
         ]
         tensors = dict(zip(reads, inputs, strict=True))
-        for call in calls:
-            call.repeat(tensors)
+        operations = {id(call.operation): call.operation for call in calls}.values()
+        taken = collections.Counter(operation.name for operation in operations)
+        for number, call in enumerate(calls):
+            name_clashes = taken[call.operation.name] > 1
+            (_rename(call, number) if name_clashes else call).repeat(tensors)
         model = keras.Model(inputs, [tensors[result] for result in results], name=name)
         return Piece(model, self.names(reads), self.names(results))
+
+
+def _rename(call, number):
+    """The same call of a model around the operation, as layers of two models may share a name."""
+    reads = {id(tensor): tensor for tensor in call.inputs}
+    inputs = {
+        key: keras.Input(batch_shape=x.shape, dtype=x.dtype) for key, x in reads.items()
+    }
+    name = f"{call.operation.name}_of_call_{number}"
+    model = keras.Model([*inputs.values()], call.repeat({**inputs}).outputs, name=name)
+    return graph.Call(model, ([*reads.values()],), {}, call.outputs)
