@@ -49,30 +49,41 @@ class Graph:
     def __init__(self, model):
         self.calls = []
         self._names = {}
+        observed = []
+
+        def observe(operation, *args, **kwargs):
+            result = operation(*args, **kwargs)
+            observed.append(Call(operation, args, kwargs, symbolic_tensors(result)))
+            return result
+
         # Of any functional or sequential model, whatever its class.
         model = keras.Model(model.inputs, model.outputs)
         rebuilt = keras.models.clone_model(
-            model, clone_function=lambda layer: layer, call_function=self._observe
+            model, clone_function=lambda layer: layer, call_function=observe
         )
-        self.inputs, self.outputs = rebuilt.inputs, rebuilt.outputs
+        tensors = {id(x): x for x in rebuilt.inputs}
+        for call in observed:
+            self._add(call, tensors)
+        self.inputs = rebuilt.inputs
+        self.outputs = [tensors[id(output)] for output in rebuilt.outputs]
 
-    def _observe(self, operation, *args, **kwargs):
-        if is_functional(operation):
-            return self._observe_inside(operation, *args, **kwargs)
-        result = operation(*args, **kwargs)
-        self._record(Call(operation, args, kwargs, symbolic_tensors(result)), operation.name)
-        return result
-
-    def _observe_inside(self, model, *args, **kwargs):
-        inner = Graph(model)
-        tensors = dict(zip(map(id, inner.inputs), symbolic_tensors((args, kwargs)), strict=True))
-        for call in inner.calls:
-            self._record(call.repeat(tensors), f"{model.name}_{inner.name(call.operation)}")
-        return [tensors[id(output)] for output in inner.outputs]
-
-    def _record(self, call, name):
-        self.calls.append(call)
-        self._names.setdefault(id(call.operation), name)
+    def _add(self, call, tensors):
+        """Adds a call, or those inside it, on tensors by the ids of those that were observed."""
+        if is_functional(call.operation):
+            inner = Graph(call.operation)
+            inputs = [tensors[id(x)] for x in call.inputs]
+            own = dict(zip(map(id, inner.inputs), inputs, strict=True))
+            for one in inner.calls:
+                self.calls.append(one.repeat(own))
+                name = f"{call.operation.name}_{inner.name(one.operation)}"
+                self._names.setdefault(id(one.operation), name)
+            results = [own[id(output)] for output in inner.outputs]
+            tensors.update(zip(map(id, call.outputs), results, strict=True))
+        else:
+            after_models = any(tensors[id(x)] is not x for x in call.inputs)
+            tensors.update({id(x): x for x in call.outputs})
+            self.calls.append(call.repeat(tensors) if after_models else call)
+            self._names.setdefault(id(call.operation), call.operation.name)
 
     def name(self, operation):
         """The name of an operation, behind those of the models around it."""

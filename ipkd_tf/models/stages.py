@@ -177,9 +177,7 @@ class _Graph(graph.Graph):
 def _rename(call, number):
     """The same call of a model around the operation, as layers of two models may share a name."""
     reads = {id(tensor): tensor for tensor in call.inputs}
-    inputs = {
-        key: keras.Input(batch_shape=x.shape, dtype=x.dtype) for key, x in reads.items()
-    }
+    inputs = {key: keras.Input(batch_shape=x.shape, dtype=x.dtype) for key, x in reads.items()}
     name = f"{call.operation.name}_of_call_{number}"
     model = keras.Model([*inputs.values()], call.repeat({**inputs}).outputs, name=name)
     return graph.Call(model, ([*reads.values()],), {}, call.outputs)

@@ -132,6 +132,14 @@ class GraphsTest(tf.test.TestCase):
         second = keras.layers.Dense(3)(image)
         self.check(keras.Model(image, [keras.layers.Dense(3)(second), second]))
 
+    def test_layers_of_two_models_with_one_name(self):
+        image = keras.Input((4,))
+        part = [keras.layers.Dense(4, name="same"), keras.layers.Add(name="sum")]
+        inner = keras.Input((4,))
+        first = keras.Model(inner, part[1]([part[0](inner), inner]))
+        second = keras.Sequential([keras.layers.Dense(3, name="same")])
+        self.check(keras.Model(image, [second(first(image)), keras.layers.Dense(3)(image)]))
+
     def test_two_inputs_are_refused(self):
         inputs = [keras.Input((4,)), keras.Input((4,))]
         network = keras.Model(inputs, [keras.layers.Add()(inputs), inputs[0] * 2])
