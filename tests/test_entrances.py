@@ -3,6 +3,7 @@
 Each property runs on 50 cases, the same ones each time; in the slow suite on 2,000 random ones.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -26,7 +27,7 @@ from ipkd_tf.deployment.budget import Budget
 from ipkd_tf.deployment.export import manifest
 from ipkd_tf.distillation import teachers
 from ipkd_tf.models import flexible
-from ipkd_tf.training import finished_run, workdir
+from ipkd_tf.training import finished_run, settings, workdir
 from ipkd_tf.training.experiment import Experiment
 
 CASES = int(os.environ.get("IPKD_TF_CASES", 50))
@@ -146,7 +147,7 @@ class EntrancesTest(tf.test.TestCase):
         else:
             self.assertIsNone(index)
 
-    @given(st.sampled_from(sorted(workdir.settings_as_text(Experiment()))), JSON)
+    @given(st.sampled_from(sorted(settings.as_text(Experiment()))), JSON)
     def test_settings(self, name, value):
         """A setting that is taken comes back from the run's flags.txt as it was."""
         try:
@@ -155,11 +156,15 @@ class EntrancesTest(tf.test.TestCase):
             self.assertIn(f"{name}=", str(error))
             return
         with tempfile.TemporaryDirectory() as directory:
-            workdir_setting = {} if name == "workdir" else {"workdir": f"{directory}/run"}
-            if name == "workdir":
-                return
-            experiment = Experiment(**{name: value}, **workdir_setting)
-            workdir.prepare(experiment)
+            experiment = dataclasses.replace(experiment, workdir=f"{directory}/run")
+            written = workdir.prepare(experiment) / "flags.txt"
+            lines = dict(
+                line.removeprefix("--").partition("=")[::2]
+                for line in written.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            )
+            self.assertEqual(lines.keys(), settings.as_text(experiment).keys())
+            if name not in ("name", "workdir"):
+                self.assertEqual(lines[name], settings.as_text(experiment)[name])
             before = snapshot(directory)
             workdir.prepare(experiment)  # the same run again
             self.assertEqual(snapshot(directory), before)
@@ -174,6 +179,8 @@ class EntrancesTest(tf.test.TestCase):
             "last": [{"name": "exit_1", "accuracy": 0.5}],
             "last_epoch": 1,
             "best_epoch": 1,
+            "examples": {"train": 5, "validation": 1, "test": 2},
+            "data_digest": "0123456789abcdef",
         }
         keys = sorted(result)
         if damage == "replace":
