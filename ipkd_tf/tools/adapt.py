@@ -27,7 +27,7 @@ def define_flags(values=flags.FLAGS):
         "",
         "Mean cost per image to export for: 8M (multiply-adds) or 3ms (on this machine, one image "
         "at a time). Empty: only the table and the figure.",
-        flag_values=values,
+        values,
     )
     flags.DEFINE_enum(
         "confidence",
@@ -35,29 +35,21 @@ def define_flags(values=flags.FLAGS):
         ["probability", "margin", "entropy"],
         "When a sub-model counts as sure: by its largest probability, by how far that is above the "
         "second, or by the entropy.",
-        flag_values=values,
+        values,
     )
     flags.DEFINE_boolean(
         "calibrate", True, "Scale each sub-model's logits by a fitted temperature.", values
     )
-    flags.DEFINE_list(
-        "format", ["saved_model"], "From saved_model, litert, onnx.", flag_values=values
-    )
-    flags.DEFINE_string("output", "", "Directory; empty: RUN/adapt.", flag_values=values)
+    flags.DEFINE_list("format", ["saved_model"], "From saved_model, litert, onnx.", values)
+    flags.DEFINE_string("output", "", "Directory; empty: RUN/adapt.", values)
     flags.DEFINE_integer(
         "from_training",
         0,
         "If the run held no images out: fit on this many of its training images. It was trained on "
         "them, so its sub-models look surer and more alike than they are.",
-        flag_values=values,
+        values,
     )
-    flags.DEFINE_integer(
-        "threads",
-        1,
-        "Of the timed calls; 0: the runtime's choice.",
-        flag_values=values,
-        lower_bound=0,
-    )
+    flags.DEFINE_integer("threads", 1, "Of the timed calls; 0: the runtime's choice.", values, 0)
 
 
 def main():
@@ -86,10 +78,7 @@ def main():
         "confidence": study.confidence,
         "images": {"held_out": len(held_out), "test": len(test)},
         "submodels": study.submodels,
-        "costs": {
-            "straight": study.costs.straight.tolist(),
-            "asking": study.costs.asking.tolist(),
-        },
+        "costs": {name: values.tolist() for name, values in vars(study.costs).items()},
         "curve": rows,
         "environment": environment.describe(),
     }

@@ -45,7 +45,11 @@ class EarlyExitClassifier:
         self.names = flexible.names(network)
         self.thresholds = self._check_thresholds(thresholds)
         self.confidence = confidence
-        self.temperatures = self._check_temperatures(temperatures)
+        temperatures = [1.0] * len(self.names) if temperatures is None else temperatures
+        expected = "one positive temperature for each of {}"
+        self.temperatures = _check(
+            temperatures, self.names, lambda value: 0 < value < np.inf, expected, "temperatures"
+        )
         self._measure = confidences.measure(confidence)
         self.network = inference.fastest(network) if copy else network
         parts = stages.partition(self.network)
@@ -76,24 +80,8 @@ class EarlyExitClassifier:
         return self.classify(tf.cast(images, tf.float32), tf.constant(limits, tf.float32))
 
     def _check_thresholds(self, thresholds):
-        values = tuple(map(float, thresholds))
-        if len(values) != len(self.names) - 1 or not all(value >= 0 for value in values):
-            raise ValueError(
-                f"Expected one threshold for each of {', '.join(self.names[:-1])}: 0 lets all "
-                f"images leave there, above 1 skips it. Received: thresholds={thresholds}"
-            )
-        return values
-
-    def _check_temperatures(self, temperatures):
-        values = tuple(
-            map(float, [1.0] * len(self.names) if temperatures is None else temperatures)
-        )
-        if len(values) != len(self.names) or not all(0 < value < np.inf for value in values):
-            raise ValueError(
-                f"Expected one positive temperature for each of {', '.join(self.names)}. "
-                f"Received: temperatures={temperatures}"
-            )
-        return values
+        expected = "one threshold for each of {}: 0 lets all images leave there, above 1 skips it"
+        return _check(thresholds, self.names[:-1], lambda value: value >= 0, expected, "thresholds")
 
     def _classify(self, images, thresholds):
         # Convolutions fail on empty batches.
@@ -140,6 +128,15 @@ class EarlyExitClassifier:
             )
 
         return tf.cond(tf.size(staying) > 0, go_on, lambda: (probabilities, exits))
+
+
+def _check(values, names, valid, expected, argument):
+    """The values as a tuple of floats; ValueError unless there is a valid one for each name."""
+    numbers = tuple(map(float, values))
+    if len(numbers) != len(names) or not all(map(valid, numbers)):
+        expected = expected.format(", ".join(names))
+        raise ValueError(f"Expected {expected}. Received: {argument}={values}")
+    return numbers
 
 
 def _gather(tensors, rows, batch):

@@ -39,20 +39,11 @@ def measure(name):
 
 
 def fit_temperature(logits, labels):
-    """The temperature that minimises the negative log-likelihood of held-out labels.
+    """The temperature at which `softmax(logits / temperature)` fits held-out labels best.
 
-    Args:
-        logits: float `[images, classes]` of images the sub-model was not trained on.
-        labels: Integers `[images]`.
-
-    Returns:
-        float between 0.05 and 20: `softmax(logits / temperature)` is calibrated; above 1 for an
-        over-confident sub-model. Where all held-out images are right, any low one fits as well.
-
-    Example:
-        >>> temperatures = [fit_temperature(exit_logits, labels) for exit_logits in logits]
-
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 4.2.
+    A float between 0.05 and 20, above 1 for an over-confident sub-model; where all held-out images
+    are right, any low one will do. (Guo et al., On Calibration of Modern Neural Networks, ICML
+    2017, section 4.2: the least negative log-likelihood.)
     """
     logits = np.asarray(logits, np.float64)
     rows = np.arange(len(labels))
@@ -66,17 +57,7 @@ def fit_temperature(logits, labels):
 
 
 def expected_calibration_error(probabilities, labels, bins=15):
-    """How far confidence is from accuracy (Guo et al. 2017, Eq. 3, with their 15 bins).
-
-    Args:
-        probabilities: float `[images, classes]`.
-        labels: Integers `[images]`.
-        bins: Number of equal intervals of the largest probability.
-
-    Returns:
-        float in 0..1: sum over the bins of their share of the images times the absolute difference
-        of accuracy and mean largest probability.
-    """
+    """How far confidence is from accuracy in each bin, averaged over images (Guo et al., Eq. 3)."""
     confidence = probabilities.max(axis=-1)
     correct = probabilities.argmax(axis=-1) == labels
     # Bin m holds the confidences in ((m - 1) / bins, m / bins].

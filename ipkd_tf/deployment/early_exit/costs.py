@@ -24,14 +24,8 @@ def milliseconds(network, image, confidence="probability", warmup=5, repeats=30)
     """Median latency of one image that leaves at an exit, on this machine, as `Costs`.
 
     Whole calls are timed, with all that deciding and regrouping takes: for each exit, going
-    straight to it and being asked at every exit before it, in turn.
-
-    Args:
-        network: A flexible network.
-        image: uint8 `[1, height, width, 3]`.
-        confidence: Name of the measure of confidence.
-        warmup: Calls of each kind before the clock starts.
-        repeats: Timed calls of each kind.
+    straight to it and being asked at every exit before it, in turn. `image`: uint8 `[1, height,
+    width, 3]`.
     """
     count = len(network.outputs)
     # Logits divided by this make no image sure, so each call goes as far as it is sent.
@@ -41,13 +35,9 @@ def milliseconds(network, image, confidence="probability", warmup=5, repeats=30)
         for before in (SKIP, 1.0)
         for exit in range(count)
     ]
-    samples = {
-        number: functools.partial(_seconds, classify, image, thresholds)
-        for number, thresholds in enumerate(routes)
-    }
-    seconds = latency.interleaved(samples, repeats, warmup)
-    medians = 1e3 * np.median([seconds[number] for number in samples], axis=1)
-    straight, asked = medians.reshape(2, count)
+    calls = [functools.partial(_seconds, classify, image, thresholds) for thresholds in routes]
+    seconds = latency.interleaved(dict(enumerate(calls)), repeats, warmup)
+    straight, asked = 1e3 * np.median([*seconds.values()], axis=1).reshape(2, count)
     straight[0] = asked[0] = (straight[0] + asked[0]) / 2  # the same way, timed twice
     return Costs(straight, np.diff(asked - straight))
 

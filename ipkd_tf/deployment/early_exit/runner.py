@@ -21,7 +21,7 @@ class StageRunner:
         threads: Of the runtime; None for its own choice.
 
     Attributes:
-        manifest: What manifest.json holds: `submodels` (names), `stages` (in order: their `exit`,
+        manifest: What manifest.json holds: `submodels` (by `exit`), `stages` (in order: their `exit`,
             `file`, `reads`, `keeps`, `threshold`), `image_shape`, `classes` and more.
 
     Raises:
@@ -46,11 +46,17 @@ class StageRunner:
             Dict of arrays: `class_id` int32 `[batch]`, `probabilities` float32
             `[batch, classes]`, and `exit` int32 `[batch]`, an index into `submodels`.
         """
-        thresholds = self._thresholds(thresholds)
+        if thresholds is None:
+            thresholds = [stage["threshold"] for stage in self._stages[:-1]]
+        if len(thresholds) != len(self._stages) - 1:
+            raise ValueError(
+                f"Expected {len(self._stages) - 1} thresholds, one for each stage but the last. "
+                f"Received: thresholds={thresholds}"
+            )
         probabilities = np.zeros((len(images), self.manifest["classes"]), np.float32)
         exits = np.zeros(len(images), np.int32)
         rows, tensors = np.arange(len(images)), {"image": np.asarray(images)}
-        for stage, run, threshold in zip(self._stages, self._run, thresholds, strict=True):
+        for stage, run, threshold in zip(self._stages, self._run, [*thresholds, 0], strict=True):
             if not len(rows):
                 break
             tensors |= run({name: tensors[name] for name in stage["reads"]})
@@ -63,16 +69,6 @@ class StageRunner:
                 tensors = {name: tensor[staying] for name, tensor in tensors.items()}
         class_id = probabilities.argmax(axis=-1).astype(np.int32)
         return {"class_id": class_id, "probabilities": probabilities, "exit": exits}
-
-    def _thresholds(self, thresholds):
-        if thresholds is None:
-            thresholds = [stage["threshold"] for stage in self._stages[:-1]]
-        if len(thresholds) != len(self._stages) - 1:
-            raise ValueError(
-                f"Expected {len(self._stages) - 1} thresholds, one for each stage but the last. "
-                f"Received: thresholds={thresholds}"
-            )
-        return [*thresholds, 0.0]
 
 
 def _open(path, threads):

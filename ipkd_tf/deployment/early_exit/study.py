@@ -15,27 +15,19 @@ _STEPS = 4  # budgets from one sub-model to the next: enough to see where the cu
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Everything fitted and measured.
+    """Everything fitted and measured."""
 
-    Attributes:
-        names: Of the sub-models, smallest first.
-        confidence: Name of the measure of confidence.
-        temperatures: One for each sub-model; all 1 without calibration.
-        submodels: One dict per sub-model: name, test accuracy, cost (going straight to it),
-            temperature, ece_before and ece_after scaling (test).
-        costs: `thresholds.Costs`.
-        held_out, test: `thresholds.Answers`.
-        choices: Lists of `thresholds.Outcome` on the held-out images: `single` for each sub-model
-            alone, `early_exit` for these, geometric shares and uniform thresholds.
-    """
-
-    names: tuple
-    confidence: str
-    temperatures: tuple
+    names: tuple  # of the sub-models, smallest first
+    confidence: str  # name of its measure
+    temperatures: tuple  # one for each sub-model; all 1 without calibration
+    # One dict per sub-model: name, test accuracy, cost (going straight to it), temperature,
+    # ece_before and ece_after scaling (test).
     submodels: list
     costs: thresholds.Costs
     held_out: thresholds.Answers
     test: thresholds.Answers
+    # Lists of outcomes on the held-out images: `single` for each sub-model alone, `early_exit` for
+    # these, geometric shares and uniform thresholds.
     choices: dict
 
     def within(self, budget, method="early_exit"):
@@ -140,19 +132,15 @@ def _probabilities(logits, temperature):
 
 
 def _scores(names, logits, labels, temperatures, costs):
-    rows = []
-    for k, name in enumerate(names):
-        before, after = (
-            confidences.expected_calibration_error(_probabilities(logits[k], scale), labels)
-            for scale in (1.0, temperatures[k])
-        )
-        row = {
+    error = confidences.expected_calibration_error
+    return [
+        {
             "name": name,
             "accuracy": float(np.mean(logits[k].argmax(axis=-1) == labels)),
             "cost": float(costs.straight[k]),
             "temperature": temperatures[k],
-            "ece_before": before,
-            "ece_after": after,
+            "ece_before": error(_probabilities(logits[k], 1.0), labels),
+            "ece_after": error(_probabilities(logits[k], temperatures[k]), labels),
         }
-        rows.append(row)
-    return rows
+        for k, name in enumerate(names)
+    ]

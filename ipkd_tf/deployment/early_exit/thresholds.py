@@ -16,15 +16,10 @@ _QUANTILES = np.linspace(
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """What leaving at an exit costs for one image, in any unit: multiply-adds or milliseconds.
+    """What leaving at an exit costs for one image, in multiply-adds or milliseconds."""
 
-    Attributes:
-        straight: float `[n]`, going straight to each exit, the heads of earlier ones skipped.
-        asking: float `[n - 1]`, more for each exit at which the image was asked and went on.
-    """
-
-    straight: np.ndarray
-    asking: np.ndarray
+    straight: np.ndarray  # [n], going straight to each exit, the heads of earlier ones skipped
+    asking: np.ndarray  # [n - 1], more for each exit at which the image was asked and went on
 
     def leaving(self, thresholds):
         """Cost `[n]` of an image that leaves at each exit."""
@@ -34,15 +29,10 @@ class Costs:
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What n sub-models, smallest first, said about the same images.
+    """What n sub-models, smallest first, said about the same images."""
 
-    Attributes:
-        confidence: float `[n, images]`, of `confidence.MEASURES`.
-        correct: bool `[n, images]`.
-    """
-
-    confidence: np.ndarray
-    correct: np.ndarray
+    confidence: np.ndarray  # [n, images], in 0..1
+    correct: np.ndarray  # [n, images], bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +52,7 @@ class Outcome:
 
 
 def simulate(answers, costs, thresholds):
-    """Lets each image leave at the first exit whose confidence reaches its threshold.
-
-    Args:
-        answers: `Answers`.
-        costs: `Costs`.
-        thresholds: float `[n - 1]`: 0 lets every image leave, above 1 skips the exit. The last exit
-            takes all that are left.
-
-    Returns:
-        `Outcome`.
-    """
+    """Lets each image leave at the first exit whose confidence reaches its threshold."""
     exits = leave(answers.confidence, thresholds)
     correct = answers.correct[exits, np.arange(len(exits))]
     cost = costs.leaving(thresholds)[exits]
@@ -95,16 +75,9 @@ def single(answers, costs):
 
 
 def geometric(answers, costs):
-    """What is reached at each of many ratios q of a geometric series of exit shares.
+    """What is reached where the share of the images that leave at exit k is proportional to q^k.
 
-    The share of the images that leave at exit k is proportional to q^k; the surest leave first.
-
-    Args:
-        answers: `Answers` for held-out images.
-        costs: `Costs`.
-
-    Returns:
-        List of `Outcome`.
+    The surest leave first; one `Outcome` for each of many q.
 
     Source: Huang et al., MSDNet, ICLR 2018, section 5 (budgeted batch classification);
     kalviny/MSDNet-PyTorch, adaptive_inference.py.
@@ -138,14 +111,7 @@ def uniform(answers, costs):
 
 
 def within(outcomes, budget):
-    """The most accurate outcome whose mean cost is within a budget; of equals, the cheapest.
-
-    Raises:
-        ValueError: None is.
-
-    Example:
-        >>> within(geometric(answers, costs), budget=8e6).thresholds
-    """
+    """The most accurate outcome whose mean cost is within a budget; of equals, the cheapest."""
     # The mean of equal costs may be a rounding error above them.
     fitting = [outcome for outcome in outcomes if outcome.cost <= budget * (1 + 1e-9)]
     if not fitting:
@@ -162,9 +128,7 @@ def oracle(answers, costs, budget):
 
     Each image goes straight to its cheapest right exit, or to the cheapest exit of all if none is
     right or the budget is used up; images whose right answer adds least come first, which is best.
-
-    Returns:
-        float in 0..1; None if the budget is below that of the cheapest exit.
+    None if the budget is below that of the cheapest exit.
     """
     cheapest = costs.straight.min()
     if budget < cheapest:
