@@ -47,9 +47,12 @@ def define_flags(values=flags.FLAGS):
         0,
         "If the run held no images out: fit on this many of its training images. It was trained on "
         "them, so its sub-models look surer and more alike than they are.",
-        values,
+        lower_bound=0,
+        flag_values=values,
     )
-    flags.DEFINE_integer("threads", 1, "Of the timed calls; 0: the runtime's choice.", values, 0)
+    flags.DEFINE_integer(
+        "threads", 1, "Of the timed calls; 0: the runtime's choice.", 0, flag_values=values
+    )
 
 
 def main():

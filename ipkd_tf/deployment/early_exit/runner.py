@@ -21,8 +21,8 @@ class StageRunner:
         threads: Of the runtime; None for its own choice.
 
     Attributes:
-        manifest: What manifest.json holds: `submodels` (by `exit`), `stages` (in order: their `exit`,
-            `file`, `reads`, `keeps`, `threshold`), `image_shape`, `classes` and more.
+        manifest: What manifest.json holds: `submodels`, `stages` (in order: their `exit`, `file`,
+            `reads`, `keeps`, `threshold`), `image_shape`, `classes` and more.
 
     Raises:
         OSError: A file is missing.
