@@ -17,6 +17,9 @@ def _parse_method(text):
         raise ValueError("neither a method nor teachers by number")
 
 
+_parse_method.__doc__ = f"One of {', '.join(METHODS)}, or teachers by number such as 0:6,1:2+6."
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """The settings of one training run; the defaults are the paper's for MSDNet.
@@ -36,20 +39,17 @@ class Experiment:
         "Network family: msdnet, msdnet_small, slimmable_mobilenet_v1, "
         "slimmable_mobilenet_v1_small, or your own as package.module:Class.",
         parse=settings.parse_some,
-        expected="the name of a family or package.module:Class",
         section="model",
     )
     widths: str = setting(
         "",
         "Width multipliers of a slimmable family, such as 0.25,0.5,1; empty: the family's own.",
         parse=settings.parse_widths,
-        expected="positive numbers with commas between",
     )
     model_arguments: str = setting(
         "{}",
         'Further constructor arguments of the family as JSON, such as {"base": 2}.',
         parse=settings.parse_arguments,
-        expected="a JSON object without num_classes, image_size, mean, std (those of the data)",
     )
     initialize_from: str = setting(
         "",
@@ -62,7 +62,6 @@ class Experiment:
         "digits (embedded, no download), cifar10, cifar100, tfds:NAME (another TFDS set with the "
         "features image and label), or folder:PATH (a folder of images per class).",
         parse=settings.parse_some,
-        expected="the name of a data set",
         section="data",
     )
     data_dir: str = setting(
@@ -80,14 +79,12 @@ class Experiment:
         "What chooses the best epoch: holdout:5000 (images) or holdout:0.1 (share), stratified, "
         "taken from the training images and never augmented; or test, the paper's protocol.",
         parse=settings.parse_held_out,
-        expected="test, holdout:IMAGES or holdout:SHARE with a share between 0 and 1",
     )
 
     method: str = setting(
         "ipkd_ta_m",
         f"Who teaches whom: {', '.join(METHODS)}, or teachers by number such as 0:6,1:2+6.",
         parse=_parse_method,
-        expected=f"one of {', '.join(METHODS)}, or teachers by number such as 0:6,1:2+6",
         section="method",
     )
     distillation_weight: float = number(
@@ -118,7 +115,6 @@ class Experiment:
         "150,225",
         "Epochs, counted from 0, at whose start schedule=step drops the rate.",
         parse=settings.parse_epochs,
-        expected="increasing whole numbers above 0 with commas between, such as 150,225",
     )
     learning_rate_drop_factor: float = number(
         0.1, "The rate is multiplied by this at each drop.", above=0, at_most=1

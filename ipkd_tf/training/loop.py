@@ -80,8 +80,7 @@ def _lead(experiment, strategy, sigterm, callbacks):
         result = files.read_json(directory / "result.json")
     else:
         _keep_environment(directory)
-        splits, distiller, keeper = _train(experiment, directory, strategy, sigterm, callbacks)
-        result = _conclude(experiment, splits, distiller, keeper)
+        result = _conclude(experiment, *_train(experiment, directory, strategy, sigterm, callbacks))
         workers.wait_for_all(strategy)
     print(summary.table(result))
     return result
@@ -95,42 +94,35 @@ def _follow(experiment, directory, strategy, sigterm, callbacks):
 
 
 def _is_finished(directory, experiment):
-    result = files.read_json(directory / "result.json")
-    finished = result and result["state"] == "finished"
-    return finished and result["last_epoch"] == experiment.epochs
+    result = files.read_json(directory / "result.json") or {}
+    return (result.get("state"), result.get("last_epoch")) == ("finished", experiment.epochs)
 
 
 def _train(experiment, directory, strategy, sigterm, callbacks):
     tell = progress.reading() if workers.is_chief(strategy) else None
     splits = read_splits(experiment, tell)
     steps = splits.steps_per_epoch(experiment.batch_size)
-    lines = []
+    fresh = None
     with strategy.scope():
         distiller = assembly.build(experiment, splits)
         keeper = resume.Keeper(
             directory, distiller, splits, steps, 60 * experiment.checkpoint_minutes, sigterm
         )
         if not keeper.restore() and experiment.initialize_from:
-            lines.append(_initialize(distiller.network, experiment))
+            source = experiment.initialize_from
+            fresh = initialization.initialize_from(distiller.network, source, experiment.dataset)
     workers.check_agreement(strategy, keeper.global_step)
     callbacks = [keeper, averaging.EvaluateAverages(), *callbacks]
     if getattr(distiller.network, "needs_recalibration", False):
         callbacks.insert(2, evaluation.Recalibration(_images_to_recalibrate(experiment, splits)))
     if workers.is_chief(strategy):
-        lines += [_headline(experiment, splits, directory, keeper), *_hints(splits)]
-        print("\n".join(lines), flush=True)
+        print(_headline(experiment, splits, directory, keeper, fresh), flush=True)
         callbacks += [_running_result(experiment, splits, keeper), *progress.callbacks()]
-        callbacks += _tensorboard(experiment, directory)
+        if experiment.tensorboard:
+            board = keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)
+            callbacks.append(board)
     _fit(distiller, experiment, splits, keeper, callbacks)
     return splits, distiller, keeper
-
-
-def _initialize(network, experiment):
-    """Takes over weights; returns a line that says which."""
-    source = experiment.initialize_from
-    fresh = initialization.initialize_from(network, source, experiment.dataset)
-    new = f"all but the heads, which start anew: {', '.join(fresh)}" if fresh else "all, heads too"
-    return f"Weights from {source}: {new}."
 
 
 def _images_to_recalibrate(experiment, splits):
@@ -150,12 +142,6 @@ def _running_result(experiment, splits, keeper):
         files.write_json(keeper.directory / "result.json", result)
 
     return keras.callbacks.LambdaCallback(on_epoch_end=write)
-
-
-def _tensorboard(experiment, directory):
-    if not experiment.tensorboard:
-        return []
-    return [keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)]
 
 
 def _conclude(experiment, splits, distiller, keeper):
@@ -242,25 +228,26 @@ def _test(network, experiment, splits, best_epoch, directory):
     return {"best": evaluation.evaluate(network, test), "last": last}
 
 
-def _hints(splits):
-    count = len(splits.validation)
-    if count >= _SMALL_VALIDATION:
-        return []
-    return [
-        f"Note: {count} images choose the best epoch, so one of them is {100 / count:.1f} points. "
-        "Programs take the last epoch with --epoch=last."
-    ]
-
-
-def _headline(experiment, splits, directory, keeper):
+def _headline(experiment, splits, directory, keeper, fresh):
+    """What is about to happen; `fresh` are the heads that start anew, None without a source."""
     counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
     devices = ", ".join(environment.devices())
     begin = f"goes on after step {keeper.global_step}, for" if keeper.global_step else "trains for"
-    epochs = f"{experiment.epochs} epoch{'s' if experiment.epochs > 1 else ''}"
-    return (
-        f"{experiment.run_name} {begin} {epochs}: {experiment.model}, "
-        f"{experiment.method}, {experiment.dataset} ({counts}), on {devices}. Outputs: {directory}"
+    epochs = "1 epoch" if experiment.epochs == 1 else f"{experiment.epochs} epochs"
+    text = (
+        f"{experiment.run_name} {begin} {epochs}: "
+        f"{experiment.model}, {experiment.method}, {experiment.dataset} ({counts}), on {devices}. "
+        f"Outputs: {directory}"
     )
+    if fresh is not None:
+        heads = f"without the heads, which start anew: {', '.join(fresh)}" if fresh else "all"
+        text += f"\nWeights from {experiment.initialize_from}, {heads}."
+    if (count := len(splits.validation)) < _SMALL_VALIDATION:
+        text += (
+            f"\nNote: {count} images choose the best epoch, so one of them is {100 / count:.1f} "
+            "points. Programs take the last epoch with --epoch=last."
+        )
+    return text
 
 
 def _result(experiment, splits, history, best, rows, state):

@@ -15,7 +15,7 @@ _BOUNDS = {
 _BY_DATA = ("num_classes", "image_size", "mean", "std")
 
 
-def setting(default, help, *, section=None, choices=None, parse=None, expected=None, identity=True):
+def setting(default, help, *, section=None, choices=None, parse=None, identity=True):
     """A field of the dataclass of settings.
 
     Args:
@@ -23,13 +23,11 @@ def setting(default, help, *, section=None, choices=None, parse=None, expected=N
         help: Text of the flag.
         section: Begins a section of this name.
         choices: The only values, if not None.
-        parse: Reads the value or raises ValueError; the message then says `expected`.
+        parse: Reads the value or raises ValueError; its docstring says what it expects.
         identity: Whether another value makes another run.
     """
-    metadata = {"help": help, "section": section, "choices": choices, "identity": identity}
-    return dataclasses.field(
-        default=default, metadata={**metadata, "parse": parse, "expected": expected}
-    )
+    metadata = {"help": help, "section": section, "choices": choices, "parse": parse}
+    return dataclasses.field(default=default, metadata={**metadata, "identity": identity})
 
 
 def number(default, help, *, section=None, identity=True, **bounds):
@@ -40,14 +38,8 @@ def number(default, help, *, section=None, identity=True, **bounds):
             raise ValueError("out of bounds")
 
     inside = " and ".join(f"{b.replace('_', ' ')} {end}" for b, end in bounds.items())
-    return setting(
-        default,
-        help,
-        section=section,
-        parse=parse,
-        expected=f"a number {inside}",
-        identity=identity,
-    )
+    parse.__doc__ = f"A number {inside}."
+    return setting(default, help, section=section, parse=parse, identity=identity)
 
 
 def sections(settings):
@@ -72,7 +64,7 @@ def check(field, value):
         try:
             parse(value)
         except ValueError:
-            expected = field.metadata["expected"]
+            expected = parse.__doc__[0].lower() + parse.__doc__[1:].rstrip(".")
     if expected:
         raise ValueError(f"{field.name} must be {expected}. Received: {field.name}={value!r}")
 
@@ -94,13 +86,13 @@ def identity(settings):
 
 
 def parse_some(text):
-    """Reads a text that must not be empty."""
+    """A name."""
     if not text:
         raise ValueError("empty")
 
 
 def parse_epochs(text):
-    """Reads increasing whole numbers above 0 with commas between."""
+    """Increasing whole numbers above 0 with commas between, such as 150,225."""
     epochs = tuple(int(part) for part in text.split(",")) if text else ()
     if any(second <= first for first, second in zip((0, *epochs), epochs, strict=False)):
         raise ValueError("not increasing")
@@ -108,7 +100,7 @@ def parse_epochs(text):
 
 
 def parse_widths(text):
-    """Reads positive numbers with commas between."""
+    """Positive numbers with commas between."""
     widths = tuple(float(part) for part in text.split(",")) if text else ()
     if not all(0 < width < math.inf for width in widths):
         raise ValueError("not positive")
@@ -116,17 +108,18 @@ def parse_widths(text):
 
 
 def parse_held_out(text):
-    """None for "test", else an int (images) or a float in (0, 1) (share of the images)."""
+    """Test, holdout:IMAGES or holdout:SHARE with a share between 0 and 1."""
     if text == "test":
         return None
     match = re.fullmatch(r"holdout:(\d+|0?\.\d+)", text)
     if not match or not float(match[1]):
         raise ValueError("neither test nor holdout:...")
+    # Images or a share of them.
     return int(match[1]) if match[1].isdigit() else float(match[1])
 
 
 def parse_arguments(text):
-    """Reads a JSON object of constructor arguments, none of which the data set decides."""
+    """A JSON object without num_classes, image_size, mean, std (those of the data)."""
     arguments = json.loads(text)
     if not isinstance(arguments, dict) or any(name in arguments for name in _BY_DATA):
         raise ValueError("no object, or an argument too many")

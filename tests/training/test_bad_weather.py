@@ -251,8 +251,8 @@ class RefusalTest(WeatherTestCase):
         self.interrupt(At(crash, train_batch=14), checkpoint_minutes=0)
         read = loop.read_splits
 
-        def fewer(experiment):
-            return read(dataclasses.replace(experiment, train_examples=190))
+        def fewer(experiment, progress):
+            return read(dataclasses.replace(experiment, train_examples=190), progress)
 
         before = {path: path.read_bytes() for path in self.broken.rglob("*.*")}
         with (

@@ -1,5 +1,6 @@
 """Real processes, killed or asked to end at any moment, end as one that was left alone."""
 
+import os
 import pathlib
 import random
 import signal
@@ -64,14 +65,26 @@ class QuickTest(InterruptionTestCase):
 
 @pytest.mark.slow
 class ManyKillsTest(InterruptionTestCase):
+    """Kills in steps, in validation and while files are written; KILLS=100 for the long form."""
+
+    KILLS = int(os.environ.get("KILLS", "22"))
+    # At this rate the newest epoch is seldom the best: no later one may write over its network.
+    SETTINGS = {"epochs": max(60, 3 * KILLS), "schedule": "cosine", "learning_rate": 1.5}
+
     @parameterized.parameters("msdnet", "slimmable")
     def test_killed_at_random_moments(self, family):
         moments = random.Random(family)
-        for _ in range(11):
+        settings = {"family": family, **self.SETTINGS}
+        lost, last = 0, -1
+        for _ in range(self.KILLS // 2):
             delay = moments.uniform(0, 1.5)
-            status, output, errors = self.interrupt(signal.SIGKILL, delay, family=family, epochs=60)
+            status, output, errors = self.interrupt(signal.SIGKILL, delay, **settings)
             self.assertEqual(status, -signal.SIGKILL, output + errors)
-        self.assert_same_outcome(family=family, epochs=60)
+            newest = max(int(path.stem.removeprefix("step-")) for path in self.checkpoints())
+            lost += newest < last
+            last = newest
+        self.assertEqual(lost, 0)
+        self.assert_same_outcome(**settings)  # best.keras is that of the run left alone
 
 
 if __name__ == "__main__":
