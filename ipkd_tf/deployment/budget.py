@@ -5,7 +5,7 @@ import math
 import re
 
 # Costs of a network are counted in their own name, such as "500k parameters", or shorter.
-COUNTS = ("multiply_adds", "parameters", "bit_operations")
+COUNTS = ("multiply_adds", "parameters", "bit_operations", "packed_bytes")
 _COUNTED = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
 _UNITS = {
     "multiply_adds": _COUNTED,

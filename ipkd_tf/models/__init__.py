@@ -10,6 +10,7 @@ from ipkd_tf.models.plain_cnn import PlainCNN
 from ipkd_tf.models.presets import PRESETS, from_preset, imported, load
 from ipkd_tf.models.resnet import ResNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
+from ipkd_tf.models.sp_resnet import SPResNet
 from ipkd_tf.models.us_mobilenet_v1 import USMobileNetV1
 
 keras_hooks.check_setup()
@@ -23,6 +24,7 @@ __all__ = [
     "MSDNet",
     "PlainCNN",
     "ResNet",
+    "SPResNet",
     "SlimmableMobileNetV1",
     "Submodel",
     "USMobileNetV1",

@@ -15,6 +15,7 @@ from ipkd_tf.models.msdnet import MSDNet
 from ipkd_tf.models.plain_cnn import PlainCNN
 from ipkd_tf.models.resnet import ResNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
+from ipkd_tf.models.sp_resnet import SPResNet
 from ipkd_tf.models.us_mobilenet_v1 import USMobileNetV1
 
 SMALL_BLOCKS = ((64, 2), (128, 2), (128, 1), (256, 2), (256, 1))
@@ -39,6 +40,8 @@ PRESETS = {
     **{f"plain_cnn_{depth}": (PlainCNN, {"depth": depth}) for depth in (2, 4, 6, 8, 10)},
     **{f"resnet_{depth}": (ResNet, {"depth": depth}) for depth in (8, 14, 20, 26, 32, 44, 56, 110)},
     "densenet_bc_40_12": (DenseNet, {}),
+    "sp_resnet20": (SPResNet, {}),
+    "sp_resnet20_small": (SPResNet, {"depth": 8}),
     "us_mobilenet_v1": (USMobileNetV1, {}),
     "us_mobilenet_v1_small": (USMobileNetV1, {"blocks": SMALL_BLOCKS}),
 }

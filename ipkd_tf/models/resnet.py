@@ -45,25 +45,30 @@ class ResNet(flexible.FlexibleNetwork):
         channels=(16, 32, 64),
         name=None,
     ):
-        flexible.check_positive(
-            num_classes=num_classes, image_size=image_size, depth=depth, channels=channels
-        )
+        flexible.check_positive(num_classes=num_classes, image_size=image_size)
         flexible.check_statistics(mean, std)
-        each = 2 * len(channels)
-        if depth % each != 2 or depth == 2:
-            raise ValueError(
-                f"Expected a depth of 2 and {each} for each block of a stage, such as {each + 2} "
-                f"or {2 * each + 2}. Received: depth={depth}"
-            )
+        blocks_of_stage = count_blocks(depth, channels)
         images = keras.Input((image_size, image_size, 3), name="image")
         x = layers.prepare_images(images, mean, std)
         x = blocks.conv_norm_relu(x, "stem", channels[0])
         for stage, filters in enumerate(channels, 1):
-            for block in range(1, depth // each + 1):
+            for block in range(1, blocks_of_stage + 1):
                 strides = 2 if stage > 1 and block == 1 else 1
                 x = _basic_block(x, f"stage_{stage}_block_{block}", filters, strides)
         logits = blocks.logits(keras.layers.GlobalAveragePooling2D()(x), "logits", num_classes)
         super().__init__(inputs=images, outputs=[logits], submodels=["network"], name=name)
+
+
+def count_blocks(depth, channels):
+    """How many blocks each stage has; ValueError unless they come out even."""
+    flexible.check_positive(depth=depth, channels=channels)
+    each = 2 * len(channels)
+    if depth % each != 2 or depth == 2:
+        raise ValueError(
+            f"Expected a depth of 2 and {each} for each block of a stage, such as {each + 2} "
+            f"or {2 * each + 2}. Received: depth={depth}"
+        )
+    return depth // each
 
 
 def _basic_block(x, name, filters, strides):

@@ -53,6 +53,15 @@ class USMobileNetV1Test(FamilyContract, tf.test.TestCase):
     unlisted = "width_0.6"
 
 
+class SPResNetTest(FamilyContract, tf.test.TestCase):
+    preset = "sp_resnet20_small"
+
+
+class SPResNetOfOtherCodesTest(FamilyContract, tf.test.TestCase):
+    preset = "sp_resnet20_small"
+    arguments = {"bits": (3, 8), "scheme": "dorefa"}
+
+
 class CNMMTest(FamilyContract, tf.test.TestCase):
     preset = "cnmm_small"
     arguments = {"channels": (8, 16)}
