@@ -118,6 +118,8 @@ class FlexibleNetwork(keras.Model):
     * `draw`, `drawn` and `train_logits` where a training step computes other sub-models than
       these, or further logits that only the labels train;
     * `needs_recalibration` and `recalibrate` where sub-models share normalisation statistics;
+    * `codes_of` where weights are whole numbers of few bits, which a packed file stores as such,
+      and `rounds_activations` where activations are rounded;
     * `costs`, a table as `ipkd_tf.models.cost.COSTS`, where it costs more than others do.
 
     Args:
@@ -130,9 +132,12 @@ class FlexibleNetwork(keras.Model):
         arguments: Dict of the constructor's arguments, without those of `keras.Model`.
         submodels: Tuple of `Submodel`, one for each output.
         needs_recalibration: Whether a sub-model needs `recalibrate` after training.
+        rounds_activations: Whether another last bit may become another level of an activation, so
+            that equal computations in another order differ by more than rounding.
     """
 
     needs_recalibration = False
+    rounds_activations = False
 
     def __new__(cls, *args, **kwargs):
         network = super().__new__(cls, *args, **kwargs)
@@ -186,6 +191,9 @@ class FlexibleNetwork(keras.Model):
     def weights_of(self, submodel, layer):
         """Returns the arrays that a layer of the plain model of a sub-model gets as weights."""
         return leading_slices(self.get_layer(layer.name), layer)
+
+    def codes_of(self, submodel, layer):
+        """Returns the `quantized_layers.Codes` of a plain layer's first weight, or None."""
 
     def draw(self, seed, step):
         """Returns what one training step trains, smallest first, or None: the named sub-models.

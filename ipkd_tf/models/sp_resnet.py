@@ -73,6 +73,7 @@ class SPResNet(flexible.FlexibleNetwork):
     Neural Networks, AAAI 2021; Jin et al., AdaBits, CVPR 2020.
     """
 
+    rounds_activations = True
     costs = (
         *cost.COSTS,
         cost.Cost("packed_bytes", "packed bytes", "KiB", 1024, _packed_bytes),
@@ -94,26 +95,22 @@ class SPResNet(flexible.FlexibleNetwork):
         flexible.check_positive(num_classes=num_classes, image_size=image_size)
         flexible.check_statistics(mean, std)
         _check_precisions(bits, scheme)
-        blocks_of_stage = resnet.count_blocks(depth, channels)
-        images = keras.Input((image_size, image_size, 3), name="image")
-        shared = _SharedLayers(num_classes, channels[-1], scheme)
+        resnet.count_blocks(depth, channels)  # of a depth that is out of range, before all else
+        shared = {}
+        precisions = [_LayersAtPrecision(shared, b, num_classes, scheme) for b in bits]
         # The first convolution is the same at all precisions, and computed once.
-        x = shared.conv(layers.prepare_images(images, mean, std), "stem", channels[0], 3)
-        outputs = [
-            _resnet(x, channels, blocks_of_stage, _LayersAtPrecision(shared, number))
-            for number in bits
-        ]
+        images, x = _stem(image_size, mean, std, channels, precisions[0])
+        outputs = [_resnet(x, depth, channels, make) for make in precisions]
         submodels = [_submodel_at(number) for number in bits]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
 
     def build_submodel(self, submodel):
         settings = types.SimpleNamespace(**self.arguments)
         plain = _PlainLayers(settings.num_classes, *submodel.choice)
-        images = keras.Input((settings.image_size, settings.image_size, 3), name="image")
-        x = layers.prepare_images(images, settings.mean, settings.std)
-        x = plain.conv(x, "stem", settings.channels[0], 3)
-        blocks_of_stage = resnet.count_blocks(settings.depth, settings.channels)
-        logits = _resnet(x, settings.channels, blocks_of_stage, plain)
+        images, x = _stem(
+            settings.image_size, settings.mean, settings.std, settings.channels, plain
+        )
+        logits = _resnet(x, settings.depth, settings.channels, plain)
         return keras.Model(images, logits, name=submodel.name)
 
     def weights_of(self, submodel, layer):
@@ -124,7 +121,6 @@ class SPResNet(flexible.FlexibleNetwork):
         return self.get_layer(name).get_weights()
 
     def codes_of(self, submodel, layer):
-        """Returns the `Codes` of a plain layer's kernel; None if its weights are float32."""
         (bits,) = submodel.choice
         if bits == quantized.FLOAT or not _QUANTIZED.fullmatch(layer.name):
             return None
@@ -150,11 +146,17 @@ def _check_precisions(bits, scheme):
         )
 
 
-def _resnet(x, channels, blocks_of_stage, make):
+def _stem(image_size, mean, std, channels, make):
+    """Symbolic images, and the first convolution of them."""
+    images = keras.Input((image_size, image_size, 3), name="image")
+    return images, make.conv(layers.prepare_images(images, mean, std), "stem", channels[0], 3)
+
+
+def _resnet(x, depth, channels, make):
     """The graph of one precision, from the first convolution to logits; `make` makes its layers."""
     x = make.relu(make.norm(x, "stem"))
     for stage, filters in enumerate(channels, 1):
-        for block in range(1, blocks_of_stage + 1):
+        for block in range(1, resnet.count_blocks(depth, channels) + 1):
             strides = 2 if stage > 1 and block == 1 else 1
             x = _basic_block(x, f"stage_{stage}_block_{block}", filters, strides, make)
     return make.logits(keras.layers.GlobalAveragePooling2D()(x))
@@ -170,52 +172,42 @@ def _basic_block(x, name, filters, strides, make):
     return make.relu(keras.layers.Add()([x, shortcut]))
 
 
-class _SharedLayers:
-    """The layers that all precisions share, made by the first that asks."""
-
-    def __init__(self, num_classes, features, scheme):
-        self._scheme = scheme
-        self._convs = {}
-        self.dense = keras.layers.Dense(
-            num_classes, dtype="float32", name="logits", **blocks.pytorch_uniform(features)
-        )
-
-    def conv(self, x, name, filters, kernel_size):
-        if name not in self._convs:
-            self._convs[name] = _conv(name, filters, kernel_size)
-        return self._convs[name](x)
-
-    def quantized_conv(self, x, name, filters, strides, bits):
-        if name not in self._convs:
-            self._convs[name] = quantized.QuantizedConv2D(
-                filters, 3, strides, self._scheme, name=name
-            )
-        return self._convs[name](x, bits=bits)
-
-
 class _LayersAtPrecision:
-    """Calls the shared layers at one precision, with that one's own batch normalisation."""
+    """Calls the layers that all precisions share, with batch normalisation of this one's own."""
 
-    def __init__(self, shared, bits):
+    def __init__(self, shared, bits, num_classes, scheme):
         self._shared = shared
-        self._submodel = _submodel_at(bits)
         self._bits = bits
+        self._num_classes = num_classes
+        self._scheme = scheme
+
+    def _layer(self, name, make):
+        """The shared layer of a name, made by the first precision."""
+        if name not in self._shared:
+            self._shared[name] = make(name)
+        return self._shared[name]
 
     def conv(self, x, name, filters, kernel_size):
-        return self._shared.conv(x, name, filters, kernel_size)
+        return self._layer(name, lambda name: _conv(name, filters, kernel_size))(x)
 
     def quantized_conv(self, x, name, filters, strides):
-        return self._shared.quantized_conv(x, name, filters, strides, self._bits)
+        layer = self._layer(
+            name,
+            lambda name: quantized.QuantizedConv2D(filters, 3, strides, self._scheme, name=name),
+        )
+        return layer(x, bits=self._bits)
 
     def norm(self, x, name):
-        name = f"{self._submodel.name}_{name}_norm"
+        name = f"{_submodel_at(self._bits).name}_{name}_norm"
         return quantized.ReproducibleNormalization(name=name)(x)
 
     def relu(self, x):
         return blocks.relu(x)
 
     def logits(self, x):
-        return name_logits(self._shared.dense(x), self._submodel)
+        settings = blocks.pytorch_uniform(x.shape[-1])
+        layer = self._layer("logits", lambda name: _dense(name, self._num_classes, **settings))
+        return name_logits(layer(x), _submodel_at(self._bits))
 
 
 class _PlainLayers:
@@ -239,7 +231,7 @@ class _PlainLayers:
         return keras.layers.ReLU()(x)
 
     def logits(self, x):
-        return keras.layers.Dense(self._num_classes, dtype="float32", name="logits")(x)
+        return _dense("logits", self._num_classes)(x)
 
 
 def _conv(name, filters, kernel_size, strides=1):
@@ -252,3 +244,7 @@ def _conv(name, filters, kernel_size, strides=1):
         kernel_initializer=blocks.he_normal(),
         name=name,
     )
+
+
+def _dense(name, units, **settings):
+    return keras.layers.Dense(units, dtype="float32", name=name, **settings)

@@ -28,10 +28,14 @@ class Tolerance:
                 f"Received: tolerance={self}"
             )
 
-    def of(self, format):
-        """What holds for a format: its own tolerance where nothing else was asked for."""
+    def of(self, format, network=None):
+        """What holds for a format and network: their tolerance where nothing else was asked for."""
         asked = {k: value for k, value in dataclasses.asdict(self).items() if value is not None}
-        return dataclasses.replace(FORMATS[format].tolerance, **asked)
+        own = FORMATS[format].tolerance
+        if getattr(network, "rounds_activations", False):
+            difference = max(own.difference, _STEPS.difference)
+            own = Tolerance(difference, min(own.agreement, _STEPS.agreement))
+        return dataclasses.replace(own, **asked)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +49,13 @@ class Format:
     holds_several: bool = False
     calibrated: bool = False
     needs: str = ""
+    of_network: bool = False
 
     def write(self, models, path, calibration_images=None):
-        """Writes models of named inputs, smallest first; ValueError if they cannot be converted."""
+        """Writes models of named inputs, smallest first; ValueError if they cannot be converted.
+
+        A format `of_network` gets the network and a list of its sub-models instead.
+        """
         module, _, function = self.writer.partition(":")
         module = importlib.import_module(f"ipkd_tf.deployment.export.{module}")
         try:
@@ -64,6 +72,8 @@ class Format:
 _HALF = Tolerance(difference=0.02, agreement=0.98)
 # Beyond the calibrated range int8 saturates: single logits may be far off, decisions may not.
 _QUANTIZED = Tolerance(difference=1.0, agreement=0.9)
+# Where activations are rounded, another last bit may become another level, and that a few more.
+_STEPS = Tolerance(difference=0.5, agreement=0.98)
 _SAVED_MODEL = """import tensorflow as tf
 model = tf.saved_model.load("{path}")
 outputs = model.signatures["{signature}"](image=tf.constant(images))"""
@@ -76,6 +86,9 @@ outputs = model.get_signature_runner("{signature}")(image=images)"""
 _ONNX = """import onnxruntime
 model = onnxruntime.InferenceSession("{path}")
 outputs = dict(zip([o.name for o in model.get_outputs()], model.run(None, {{"image": images}})))"""
+_PACKED = """from ipkd_tf.deployment.export import packed
+model = packed.read("{path}")["{signature}"]
+logits = model(images)"""
 _LITERT_FORMAT = {"usage": _LITERT, "holds_several": True, "needs": "litert"}
 _INT8 = {"tolerance": _QUANTIZED, "calibrated": True}
 
@@ -90,6 +103,9 @@ FORMATS = {
     "onnx": Format("model.onnx", "onnx_file:write", _ONNX, needs="onnx"),
     "onnx_int8": Format(
         "model_int8.onnx", "onnx_file:write_int8", _ONNX, needs="onnx_int8", **_INT8
+    ),
+    "packed": Format(
+        "model_packed.npz", "packed:write", _PACKED, holds_several=True, of_network=True
     ),
 }
 

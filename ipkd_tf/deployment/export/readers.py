@@ -15,8 +15,8 @@ def open_model(path, threads=None):
     """Opens an exported file with the runtime of its format; nothing that it names is imported.
 
     Args:
-        path: A .keras, .tflite or .onnx file, the directory of a SavedModel, or that of an export
-            with its manifest.json, of which the first format that can be run here is taken.
+        path: A .keras, .tflite, .onnx or .npz (packed) file, the directory of a SavedModel, or that
+            of an export with its manifest.json, whose first format that can be run here is taken.
         threads: Threads of LiteRT and ONNX Runtime; None for their own choice.
             TensorFlow's are set for the whole process.
 
@@ -38,8 +38,8 @@ def open_model(path, threads=None):
     reader, needs = (_SavedModel, "") if path.is_dir() else _reader(path)
     if not path.exists() or not reader:
         raise ValueError(
-            f"Expected a .keras, .tflite or .onnx file, or the directory of a SavedModel, that "
-            f"exists. Received: path={str(path)!r}"
+            f"Expected a .keras, .tflite, .onnx or .npz file, or the directory of a SavedModel, "
+            f"that exists. Received: path={str(path)!r}"
         )
     optional.require(needs)
     try:
@@ -153,8 +153,33 @@ class _Onnx:
         return dict(zip(self.outputs, self._session.run(None, {"image": images}), strict=True))
 
 
+class _Packed:
+    """Runs the models of a packed file with TensorFlow, whose threads are the whole process's."""
+
+    def __init__(self, path, threads):
+        import tensorflow as tf
+
+        from ipkd_tf.deployment.export import packed, serving
+
+        models = [serving.serving_model(model, False) for model in packed.read(path).values()]
+        self.signatures = tuple(model.name for model in models)
+        self.largest = self.signatures[-1]
+        self.image_shape = tuple(models[-1].inputs[0].shape[1:])
+        image = tf.TensorSpec(models[-1].inputs[0].shape, tf.uint8)
+        self._infer = {
+            model.name: tf.function(model.call).get_concrete_function(image) for model in models
+        }
+        self._constant = tf.constant
+        self.outputs = tuple(self._infer[self.largest].structured_outputs)
+
+    def __call__(self, images, signature):
+        outputs = self._infer[signature](self._constant(images))
+        return {name: output.numpy() for name, output in outputs.items()}
+
+
 _READERS = {  # by suffix: the reader, and the packages it needs
     ".keras": (_Keras, ""),
     ".tflite": (_Litert, "litert"),
     ".onnx": (_Onnx, "onnxruntime"),
+    ".npz": (_Packed, ""),
 }

@@ -37,11 +37,11 @@ def export_submodel(
     Args:
         network: A flexible network, or any functional model with one logits output per sub-model.
         submodel: Its name, `Submodel`, or index; 0 for the smallest, -1 for the largest. Or "all",
-            in the formats saved_model, litert, litert_float16 and litert_int8.
+            in the formats saved_model, litert, litert_float16, litert_int8 and packed.
         directory: Where the files go; made if missing. Formats of the same sub-model may be added
             later. What no export wrote is left alone.
         formats: Names from `FORMATS`: saved_model, keras, litert, litert_float16, litert_int8,
-            onnx, onnx_int8.
+            onnx, onnx_int8, packed.
         images: uint8 `[images, height, width, channels]` on which each file is compared with the
             network; None for the calibration images, or for noise if there are none.
         labels: Integers `[images]` for the accuracy before and after, or None.
@@ -86,9 +86,10 @@ def export_submodel(
         reference = verification.Reference.of(_whole(network, names, plain), names, images, labels)
         for format in formats:
             path = directory / FORMATS[format].file
-            limits = (tolerance or Tolerance()).of(format)
+            limits = (tolerance or Tolerance()).of(format, network)
             with files.replacing(path) as aside:
-                FORMATS[format].write(models, aside, calibration_images)
+                content = (network, chosen) if FORMATS[format].of_network else models
+                FORMATS[format].write(content, aside, calibration_images)
                 checks = reference.verify(open_model(aside), format, limits)
             for other in outdated:
                 if other != path:

@@ -447,7 +447,7 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters("missing.tflite", "model.h5")
     def test_no_such_file(self, name):
         (self.directory / "model.h5").write_bytes(b"")
-        with self.assertRaisesRegex(ValueError, "Expected a .keras, .tflite or .onnx file"):
+        with self.assertRaisesRegex(ValueError, "Expected a .keras, .tflite, .onnx or .npz file"):
             export.open_model(self.directory / name)
 
 
