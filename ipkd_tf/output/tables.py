@@ -23,7 +23,7 @@ def text(rows, columns, style="plain"):
     """Rows as an aligned table; texts to the left, numbers to the right.
 
     Args:
-        rows: Dicts. What is missing or None is shown as "-".
+        rows: Dicts. What is missing or None is shown as "-", a text as it is.
         columns: `(head, key, format)` of each column, `format` a text such as "{:,}" or a function
             from the value to text such as `percent`.
         style: Of tabulate: `plain`, or `pipe` for Markdown.
@@ -35,7 +35,7 @@ def text(rows, columns, style="plain"):
         exit_1              50.00
     """
     cells = [[_cell(row.get(key), form) for _, key, form in columns] for row in rows]
-    words = [any(isinstance(row.get(key), str) for row in rows) for _, key, _ in columns]
+    words = [bool(rows) and isinstance(rows[0].get(key), str) for _, key, _ in columns]
     heads = [head for head, _, _ in columns]
     alignment = ["left" if is_text else "right" for is_text in words]
     table = tabulate.tabulate(cells, heads, style, colalign=alignment, disable_numparse=True)
@@ -43,8 +43,8 @@ def text(rows, columns, style="plain"):
 
 
 def _cell(value, form):
-    if value is None:
-        return "-"
+    if value is None or isinstance(value, str):
+        return "-" if value is None else value
     return form.format(value) if isinstance(form, str) else form(value)
 
 

@@ -5,17 +5,13 @@ import pathlib
 
 import pandas as pd
 
+from ipkd_tf.models import cost
 from ipkd_tf.output import files
 from ipkd_tf.training import finished_run
 from ipkd_tf.training.experiment import Experiment
 
-SCORES = {
-    "accuracy": float,
-    "top_5_accuracy": float,
-    "loss": float,
-    "parameters": int,
-    "multiply_adds": int,
-}
+SCORES = dict.fromkeys(("accuracy", "top_5_accuracy", "loss"), float)
+SCORES |= {one.name: int for one in cost.COSTS}
 NETWORK_AND_DATA = ["model", "dataset"]
 _IDENTITY = {"model": str, "dataset": str, "method": str, "seed": int, "name": str}
 _EPOCH = {"which": str, "epoch": int, "submodel": str}

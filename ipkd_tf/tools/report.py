@@ -11,6 +11,7 @@ average, a column for each method, mean and standard deviation over seeds, the b
 paper's figure beside ours where it has one; then the differences to the baseline.
 """
 
+import functools
 import os
 import pathlib
 import sys
@@ -23,40 +24,25 @@ FLAGS = flags.FLAGS
 
 
 def define_flags(values=flags.FLAGS):
-    flags.DEFINE_string(
-        "output",
-        "",
-        "Directory for the report; empty: report/ in the directory that holds all runs.",
-        flag_values=values,
-    )
-    flags.DEFINE_list(
+    string = functools.partial(flags.DEFINE_string, flag_values=values)
+    texts = functools.partial(flags.DEFINE_list, flag_values=values)
+    string("output", "", "Directory; empty: report/ in the directory that holds all runs.")
+    texts(
         "formats",
         ["markdown", "csv", "latex"],
         "markdown (report.md, PNG figures), csv (summary.csv), latex (report.tex, PDF figures).",
-        flag_values=values,
     )
-    flags.DEFINE_string(
-        "csv", "", "File for the scores of every run, one row per sub-model.", flag_values=values
-    )
-    flags.DEFINE_list(
+    string("csv", "", "File for the scores of every run, one row per sub-model.")
+    texts(
         "readme",
         [],
         "Markdown files in which tables stand between <!-- report: MODEL DATASET --> (or ... "
         "DATASET differences -->) and <!-- end -->; they are replaced.",
-        flag_values=values,
     )
-    flags.DEFINE_enum(
-        "epoch", "best", ["best", "last"], "Which epoch of each run.", flag_values=values
-    )
-    flags.DEFINE_string(
-        "baseline", "none", "The method that differences are to.", flag_values=values
-    )
-    flags.DEFINE_boolean(
-        "mix",
-        False,
-        "Take runs whose settings differ in more than method and seed, in columns of their own.",
-        flag_values=values,
-    )
+    flags.DEFINE_enum("epoch", "best", ["best", "last"], "Which of each run.", flag_values=values)
+    string("baseline", "none", "The method that differences are to.")
+    help = "Take runs whose settings differ in more than method and seed, in columns of their own."
+    flags.DEFINE_boolean("mix", False, help, flag_values=values)
 
 
 def report(paths, values, beside=None):

@@ -2,17 +2,13 @@
 
 import pathlib
 
-import tabulate
+from ipkd_tf.models import cost
+from ipkd_tf.output import figures, tables
 
-from ipkd_tf.output import figures
-
-_COLUMNS = (
-    ("sub-model", "name", "{}"),
-    ("accuracy %", "accuracy", "{:.2f}"),
-    ("top-5 %", "top_5_accuracy", "{:.2f}"),
+_SCORES = (
+    ("accuracy %", "accuracy", tables.percent),
+    ("top-5 %", "top_5_accuracy", tables.percent),
     ("loss", "loss", "{:.4f}"),
-    ("parameters", "parameters", "{:,}"),
-    ("multiply-adds", "multiply_adds", "{:,}"),
 )
 
 
@@ -34,24 +30,11 @@ def table(result):
 
 def score_table(title, rows):
     """Rows of `evaluation.evaluate` as text under a title, with their average."""
-    rows = [_percent(row) for row in rows]
-    cells = [[form.format(row[key]) for _, key, form in _COLUMNS] for row in rows]
-    cells.append(["average", *(form.format(_mean(rows, key)) for _, key, form in _COLUMNS[1:4])])
-    heads = [head for head, _, _ in _COLUMNS]
-    alignment = ["left", *["right"] * (len(heads) - 1)]
-    lines = tabulate.tabulate(
-        cells, heads, "plain", colalign=alignment, disable_numparse=True
-    ).splitlines()
-    return "\n".join([title, *(line.rstrip() for line in lines)])
-
-
-def _percent(row):
-    shares = ("accuracy", "top_5_accuracy")
-    return {key: 100 * value if key in shares else value for key, value in row.items()}
-
-
-def _mean(rows, key):
-    return sum(row[key] for row in rows) / len(rows)
+    costs = [(one.label, one.name, "{:,}") for one in cost.COSTS]
+    average = {key: sum(row[key] for row in rows) / len(rows) for _, key, _ in _SCORES}
+    average |= {"name": "average", **{key: "" for _, key, _ in costs}}
+    columns = [("sub-model", "name", "{}"), *_SCORES, *costs]
+    return f"{title}\n{tables.text([*rows, average], columns)}"
 
 
 def draw(result, history, directory):
@@ -73,8 +56,8 @@ def _training_curve(result, history):
     every = max(1, len(epochs) // 8)
     for number, row in enumerate(result["best"]):
         scores = [100 * epoch[f"val_{row['name']}_accuracy"] for epoch in history]
-        style = figures.style(number, len(result["best"]))
-        accuracy.plot(epochs, scores, label=row["name"], markevery=every, **style)
+        style = figures.style(number, len(result["best"]), row["name"])
+        accuracy.plot(epochs, scores, markevery=every, **style)
     average = [100 * row["val_avg_accuracy"] for row in history]
     accuracy.plot(epochs, average, color="black", linewidth=2.5, label="average")
     accuracy.axvline(result["best_epoch"], color="0.6", linewidth=1, label="best epoch")
@@ -96,18 +79,10 @@ def _accuracy_over_multiply_adds(result):
     _plot_epoch(axes, result, "best", "o-", color="black")
     if result["last_epoch"] != result["best_epoch"]:
         _plot_epoch(axes, result, "last", "s--", color="0.55")
-    for row in result["best"]:
-        point = row["multiply_adds"] / 1e6, 100 * row["accuracy"]
-        axes.annotate(
-            row["name"],
-            point,
-            (0, 8),
-            textcoords="offset points",
-            ha="center",
-            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
-        )
+    best = result["best"]
+    points = [(row["multiply_adds"] / 1e6, 100 * row["accuracy"]) for row in best]
+    figures.name_points(axes, [row["name"] for row in best], *zip(*points, strict=True))
     axes.set(xlabel="multiply-adds per image (millions)", ylabel="test accuracy (%)")
-    axes.margins(x=0.1, y=0.2)
     axes.legend(loc="lower right")
     return figure
 

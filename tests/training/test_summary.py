@@ -72,6 +72,10 @@ class FiguresTest(absltest.TestCase):
             {"training_curve.png": (1800, 675), "accuracy_multiply_adds.png": (900, 675)},
         )
 
+    def test_names_that_read_as_tex(self):
+        tex = {**RESULT, "name": "a$x_y_z$"}
+        summary.draw(tex, HISTORY, self.create_tempdir().full_path)  # not a parse error
+
     def test_curves_show_the_history_in_percent(self):
         accuracy, loss = summary._training_curve(RESULT, HISTORY).axes
         lines = {line.get_label(): list(line.get_ydata()) for line in accuracy.lines}
