@@ -54,17 +54,11 @@ def style(number, count, label=None):
 
 
 def name_points(axes, names, x, y):
-    """Writes names beside the points of a rising line: to the right of each, and below."""
+    """Writes names beside the points of a rising line: above and to the left of each."""
     for name, *point in zip(names, x, y, strict=True):
-        axes.annotate(
-            plain(name),
-            point,
-            (5, -5),
-            textcoords="offset points",
-            va="top",
-            fontsize="small",
-        )
-    axes.margins(x=0.18, y=0.15)
+        place = {"textcoords": "offset points", "ha": "right", "va": "bottom"}
+        axes.annotate(plain(name), point, (-4, 4), fontsize="small", **place)
+    axes.margins(x=0.15, y=0.15)
 
 
 def log_scale(axes, which="x"):
