@@ -18,6 +18,12 @@ RUNS = sorted(path.stem for path in (ROOT / "runs").glob("*.flags"))
 FAMILIES = ("msdnet", "slimmable_mobilenet_v1")
 FULL = [f"{family}_{dataset}" for family in FAMILIES for dataset in ("cifar10", "cifar100")]
 SMALL = [f"{family}_small_cifar10" for family in FAMILIES]
+QUICKSTARTS = {
+    "quickstart",
+    "quickstart_slimmable",
+    "quickstart_hne",
+    "quickstart_plain_cnn",
+}
 CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
 
 
@@ -35,7 +41,7 @@ class RunsTest(test_train_main.MainTestCase):
 
     def test_there_are_all(self):
         names = {f"{group}_{method}" for group in FULL + SMALL for method in METHODS}
-        self.assertEqual({*RUNS}, names | {"quickstart", "quickstart_slimmable"})
+        self.assertEqual({*RUNS}, names | QUICKSTARTS)
         self.assertLen(FULL, 16 // 4)
 
     @parameterized.parameters(*RUNS)

@@ -32,6 +32,8 @@ class HNEResNet(flexible.FlexibleNetwork):
             the leaves.
         units: Residual units of a node; the first has the level's stride.
         average: What is averaged over the leaves: `logits` or `probabilities`.
+        leaf_weight: Weight in training of the loss of each single leaf but the first, which is a
+            sub-model; 0 for the losses of the sub-models alone.
 
     Returns:
         Logits `[batch, num_classes]` of the first 1, 2, 4, ... and all leaves. The sub-models are
@@ -58,6 +60,7 @@ class HNEResNet(flexible.FlexibleNetwork):
         levels=((64, 1), (64, 2), (64, 2), (64, 1), (64, 1)),
         units=2,
         average="logits",
+        leaf_weight=1.0,
         name=None,
     ):
         flexible.check_positive(
@@ -73,6 +76,8 @@ class HNEResNet(flexible.FlexibleNetwork):
             )
         if average not in ("logits", "probabilities"):
             raise ValueError(f"Expected logits or probabilities. Received: average={average!r}")
+        if not leaf_weight >= 0:
+            raise ValueError(f"Expected a weight of 0 or more. Received: leaf_weight={leaf_weight}")
         images = keras.Input((image_size, image_size, 3), name="image")
         x = layers.prepare_images(images, mean, std)
         leaves = _tree(blocks.conv_norm_relu(x, "stem", stem), levels, units, num_classes)
@@ -80,6 +85,7 @@ class HNEResNet(flexible.FlexibleNetwork):
         outputs = _averages(leaves, sizes, average)
         submodels = [flexible.Submodel(f"leaves_{size}", (size,)) for size in sizes]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
+        self.auxiliary_weight = leaf_weight
 
     def resolve(self, which):
         """Returns the `Submodel` of a number or a name; `leaves_3` names the first three leaves."""

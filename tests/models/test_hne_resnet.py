@@ -10,6 +10,7 @@ from absl.testing import parameterized
 
 from ipkd_tf import models
 from ipkd_tf.distillation import losses
+from ipkd_tf.distillation.distiller import InplaceDistiller
 from ipkd_tf.models import cost, hne_resnet, stages
 
 # Of the first m leaves, at 100 classes.
@@ -106,6 +107,7 @@ class TreeTest(tf.test.TestCase, parameterized.TestCase):
         ({"levels": ()}, "\\(channels, stride\\) of each level.*levels="),
         ({"levels": ((8, 0),)}, "positive whole numbers.*levels="),
         ({"average": "votes"}, "logits or probabilities.*'votes'"),
+        ({"leaf_weight": -1.0}, "0 or more.*leaf_weight=-1.0"),
     )
     def test_bad_settings_are_named(self, arguments, message):
         with self.assertRaisesRegex(ValueError, message):
@@ -131,6 +133,19 @@ class TrainingTest(tf.test.TestCase):
         self.assertLen(leaves, 3)
         self.assertAllClose(logits[1], (logits[0] + leaves[0]) / 2, 1e-5, 1e-6)
         self.assertAllClose(logits[2], (logits[0] + sum(leaves)) / 4, 1e-5, 1e-6)
+
+    def test_a_steps_loss_adds_those_of_the_further_leaves_by_their_weight(self):
+        labels, losses_of = np.array([0, 1, 2, 0]), {}
+        for weight in (0.0, 0.5):
+            keras.utils.set_random_seed(0)
+            network = models.HNEResNet(3, 8, stem=8, levels=((8, 1), (8, 2)), leaf_weight=weight)
+            _, (leaf,) = network.train_logits(_images())
+            distiller = InplaceDistiller(network, "none")
+            distiller.compile(optimizer=keras.optimizers.SGD(0.0))
+            losses_of[weight] = distiller.train_on_batch(_images(), labels, return_dict=True)
+        own = keras.losses.sparse_categorical_crossentropy(labels, leaf, True)
+        added = losses_of[0.5]["hard_loss"] - losses_of[0.0]["hard_loss"]
+        self.assertAllClose(added, 0.5 * np.mean(own), 1e-4)
 
     def test_the_last_leaf_learns_from_the_labels_only(self):
         network = _small()
