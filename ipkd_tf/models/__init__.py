@@ -6,6 +6,7 @@ from ipkd_tf.models.densenet import DenseNet
 from ipkd_tf.models.flexible import FlexibleNetwork, Submodel
 from ipkd_tf.models.hne_resnet import HNEResNet
 from ipkd_tf.models.msdnet import MSDNet
+from ipkd_tf.models.ofa_mobilenet_v3 import OFAMobileNetV3
 from ipkd_tf.models.plain_cnn import PlainCNN
 from ipkd_tf.models.presets import PRESETS, from_preset, imported, load
 from ipkd_tf.models.resnet import ResNet
@@ -22,6 +23,7 @@ __all__ = [
     "FlexibleNetwork",
     "HNEResNet",
     "MSDNet",
+    "OFAMobileNetV3",
     "PlainCNN",
     "ResNet",
     "SPResNet",

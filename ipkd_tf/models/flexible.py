@@ -114,7 +114,8 @@ class FlexibleNetwork(keras.Model):
     * `build_submodel` where the graph cut at one output holds more than that output uses, and
       `weights_of` where the weights of such a plain model are not leading slices of those of the
       network's layer of the same name;
-    * `resolve` where there are sub-models beyond the named ones;
+    * `resolve` where there are sub-models beyond the named ones, and `space` and `compose` where
+      these are searched;
     * `draw`, `drawn` and `train_logits` where a training step computes other sub-models than
       these, or further logits that only the labels train;
     * `needs_recalibration` and `recalibrate` where sub-models share normalisation statistics;
@@ -157,6 +158,17 @@ class FlexibleNetwork(keras.Model):
     def resolve(self, which):
         """Returns the `Submodel` of a number, a name or a `Submodel`; see `find`."""
         return self.submodels[find(self, which)]
+
+    def space(self):
+        """Returns what sub-models are searched among: dict of gene to a tuple of its choices.
+
+        The first choices make the smallest sub-model, the last ones the largest.
+        """
+        return {"submodel": self.submodel_names}
+
+    def compose(self, genes):
+        """Returns the `Submodel` of a dict with one choice for each gene of `space`."""
+        return self.resolve(genes["submodel"])
 
     def submodel(self, which):
         """Returns one sub-model as a plain model of its own, without any weight it does not use.

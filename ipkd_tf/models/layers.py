@@ -120,7 +120,11 @@ def keras_kind(operation):
 
 def product_at_each_pixel(inputs, kernel):
     """Convolves `[batch, height, width, in]` with a kernel `[1, 1, in, filters]`."""
-    return tf.tensordot(inputs, tf.squeeze(kernel, [0, 1]), axes=1)
+    sides = [inputs.shape[axis] or tf.shape(inputs)[axis] for axis in (1, 2)]
+    channels, filters = (kernel.shape[axis] or tf.shape(kernel)[axis] for axis in (2, 3))
+    pixels = tf.reshape(inputs, [-1, channels])
+    products = tf.matmul(pixels, tf.reshape(kernel, [channels, filters]))
+    return tf.reshape(products, [-1, *sides, filters])
 
 
 def prepare_images(images, mean, std):

@@ -12,6 +12,7 @@ from ipkd_tf.models.cnmm import CNMM
 from ipkd_tf.models.densenet import DenseNet
 from ipkd_tf.models.hne_resnet import HNEResNet
 from ipkd_tf.models.msdnet import MSDNet
+from ipkd_tf.models.ofa_mobilenet_v3 import OFAMobileNetV3
 from ipkd_tf.models.plain_cnn import PlainCNN
 from ipkd_tf.models.resnet import ResNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
@@ -35,6 +36,25 @@ PRESETS = {
     "hne_resnet_small": (
         HNEResNet,
         {"stem": 16, "levels": ((32, 1), (32, 2), (32, 2), (32, 1)), "units": 1},
+    ),
+    "ofa_mobilenet_v3": (
+        OFAMobileNetV3,
+        {"named": ("k3_e3_d2", "k3_e4_d2", "k5_e4_d3", "k7_e6_d4")},
+    ),
+    "ofa_mobilenet_v3_small": (
+        OFAMobileNetV3,
+        {
+            "named": ("k3_e2_d2", "k3_e3_d2", "k5_e3_d3", "k5_e4_d3"),
+            "kernels": (3, 5),
+            "expansions": (2, 3, 4),
+            "depths": (2, 3),
+            "stages": (
+                (24, 2, False, "relu"),
+                (40, 2, True, "hard_silu"),
+                (80, 1, True, "hard_silu"),
+            ),
+            "head": (320, 480),
+        },
     ),
     "plain_cnn_exits": (PlainCNN, {"exits": (2, 4, 6, 8)}),
     **{f"plain_cnn_{depth}": (PlainCNN, {"depth": depth}) for depth in (2, 4, 6, 8, 10)},

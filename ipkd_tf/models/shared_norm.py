@@ -16,7 +16,7 @@ class SharedBatchNormalization(keras.layers.Layer):
     for the others. They are estimated for each after training, and kept for the named ones.
 
     Args:
-        sizes: Channels of each named sub-model.
+        sizes: Channels of each named sub-model; 0 for one that has no such layer.
         epsilon: Added to the variance.
 
     Example:
@@ -43,7 +43,7 @@ class SharedBatchNormalization(keras.layers.Layer):
         self.beta = add("beta", max(self.sizes), "zeros", trainable=True)
         # A variance of 0 says that the statistics were never estimated.
         self.statistics = [
-            (add(f"mean_{k}", size, "zeros"), add(f"variance_{k}", size, "zeros"))
+            (add(f"mean_{k}", size, "zeros"), add(f"variance_{k}", size, "zeros")) if size else ()
             for k, size in enumerate(self.sizes)
         ]
 

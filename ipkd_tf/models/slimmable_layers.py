@@ -15,7 +15,19 @@ from ipkd_tf.models.layers import product_at_each_pixel
 
 def leading(weight, *sizes):
     """The leading slice of a weight. (The gradient of `weight[:n]` takes twenty times as long.)"""
-    return tf.slice(weight, [0] * len(sizes), sizes)
+    whole = tf.convert_to_tensor(weight)
+    known = all(isinstance(size, int) for size in sizes)
+    return whole if known and sizes == tuple(whole.shape) else _leading(whole, sizes)
+
+
+def _leading(whole, sizes):
+    @tf.custom_gradient
+    def part(whole):
+        # As TensorFlow's, in a tenth of the operations: they count while a step is traced.
+        left_out = [[0, full - size] for full, size in zip(whole.shape, sizes, strict=True)]
+        return tf.slice(whole, [0] * len(sizes), sizes), lambda slope: tf.pad(slope, left_out)
+
+    return part(whole)
 
 
 def channels(tensor):
@@ -23,7 +35,13 @@ def channels(tensor):
     return tensor.shape[-1] or tf.shape(tensor)[-1]
 
 
-class _Slimmable(keras.layers.Layer):
+def round_to_8(size):
+    """The nearest multiple of 8, never more than 10 % below."""
+    rounded = max(8, int(size + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * size else rounded
+
+
+class SlicedLayer(keras.layers.Layer):
     """A layer with a kernel, whose constructor's arguments are its attributes and its config."""
 
     def get_config(self):
@@ -34,7 +52,7 @@ class _Slimmable(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
-class SlimmableConv2D(_Slimmable):
+class SlimmableConv2D(SlicedLayer):
     """Convolution without bias whose kernel's leading slice `[..., :in, :filters]` serves a width.
 
     Pads as Keras does with `padding="same"`.
@@ -85,7 +103,7 @@ class SlimmableConv2D(_Slimmable):
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
-class SlimmableDepthwiseConv2D(_Slimmable):
+class SlimmableDepthwiseConv2D(SlicedLayer):
     """Depthwise convolution whose leading channels serve every width; see `SlimmableConv2D`.
 
     Args:
@@ -116,23 +134,29 @@ class SlimmableDepthwiseConv2D(_Slimmable):
 
     def call(self, inputs):
         """Convolves each of the leading channels `[batch, height, width, channels]` by itself."""
-        side, strides = self.kernel_size, [1, self.strides, self.strides, 1]
+        side = self.kernel_size
         kernel = leading(self.kernel, side, side, channels(inputs), 1)
-        if self.strides == 1 and all(size and size < side for size in inputs.shape[1:3]):
-            # oneDNN's filter gradient takes ten times as long if it pads such small maps itself.
-            pad = [(side - 1) // 2, side // 2]
-            padded = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
-            return tf.nn.depthwise_conv2d(padded, kernel, strides, "VALID")
-        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME")
+        return convolve_depthwise(inputs, kernel, self.strides)
+
+
+def convolve_depthwise(inputs, kernel, strides):
+    """Depthwise convolution `[batch, height, width, channels]`, padded as `padding="same"` does."""
+    side, steps = kernel.shape[0], [1, strides, strides, 1]
+    if strides == 1 and all(size and size < side for size in inputs.shape[1:3]):
+        # oneDNN's filter gradient takes ten times as long if it pads such small maps itself.
+        pad = [(side - 1) // 2, side // 2]
+        padded = tf.pad(inputs, [[0, 0], pad, pad, [0, 0]])
+        return tf.nn.depthwise_conv2d(padded, kernel, steps, "VALID")
+    return tf.nn.depthwise_conv2d(inputs, kernel, steps, "SAME")
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
-class SlimmableDense(_Slimmable):
-    """Dense layer with bias whose leading input rows serve every width; all units stay.
+class SlimmableDense(SlicedLayer):
+    """Dense layer with bias whose leading input rows serve every width.
 
     Args:
         in_features: Input features of the widest network.
-        units: Outputs, the same at every width.
+        units: Outputs; all stay at every width, unless a call says otherwise.
         kernel_initializer: For the kernel `[in_features, units]`.
 
     Example:
@@ -151,6 +175,8 @@ class SlimmableDense(_Slimmable):
         )
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
 
-    def call(self, inputs):
-        """Maps `[batch, features]` to `[batch, units]`."""
-        return tf.matmul(inputs, leading(self.kernel, channels(inputs), self.units)) + self.bias
+    def call(self, inputs, units=None):
+        """Maps `[batch, features]` to `[batch, units]`, the leading ones."""
+        units = self.units if units is None else units
+        kernel = leading(self.kernel, channels(inputs), units)
+        return tf.matmul(inputs, kernel) + leading(self.bias, units)

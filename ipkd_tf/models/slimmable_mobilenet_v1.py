@@ -10,6 +10,7 @@ from ipkd_tf.models.slimmable_layers import (
     SlimmableConv2D,
     SlimmableDense,
     SlimmableDepthwiseConv2D,
+    round_to_8,
 )
 
 BLOCKS = (
@@ -110,11 +111,8 @@ def check_arguments(num_classes, image_size, mean, std, widths, stem, blocks):
 
 
 def channels_at(channels, width):
-    """Channels of a layer at a width: a multiple of 8, never more than 10 % below the product."""
-    product = channels * width
-    rounded = max(8, int(product + 4) // 8 * 8)
-    rounded = rounded + 8 if rounded < 0.9 * product else rounded
-    return min(rounded, channels)
+    """Channels of a layer at a width: a multiple of 8."""
+    return min(round_to_8(channels * width), channels)
 
 
 def at_width(width):

@@ -98,6 +98,14 @@ class USMobileNetV1(SharedNormNetwork):
             )
         return slimmable.submodel_at(width)
 
+    def space(self):
+        low, *_, high = self.arguments["widths"]
+        steps = range(round(100 * (high - low)) + 1)
+        return {"width": tuple(min(high, round(low + step / 100, 4)) for step in steps)}
+
+    def compose(self, genes):
+        return self.resolve(str(genes["width"]))
+
     def build_submodel(self, submodel):
         return slimmable.build_plain(types.SimpleNamespace(**self.arguments), submodel)
 

@@ -68,6 +68,17 @@ class CNMMTest(FamilyContract, tf.test.TestCase):
     unlisted = "above_0.3"
 
 
+class OFAMobileNetV3Test(FamilyContract, tf.test.TestCase):
+    preset = "ofa_mobilenet_v3_small"
+    arguments = {
+        "named": ("k3_e2_d1", "k5_e4_d2"),
+        "depths": (1, 2),
+        "stages": ((24, 2, False, "relu"), (24, 1, True, "hard_silu")),
+        "head": (32, 40),
+    }
+    unlisted = "k5e3_k35e24"
+
+
 class OwnFamilyTest(FamilyContract, tf.test.TestCase):
     preset = "tests.models.two_exits:TwoExits"
 

@@ -1,0 +1,199 @@
+"""Once-for-all MobileNet-V3: kernels, depths, expansions and image sides in one network."""
+
+import keras
+import tensorflow as tf
+
+from ipkd_tf.models import flexible, layers, ofa_layers
+from ipkd_tf.models.ofa_space import Space
+from ipkd_tf.models.shared_norm import SharedNormNetwork
+
+STAGES = (
+    *((24, 1, False, "relu"), (40, 2, True, "relu")),
+    *((80, 2, False, "hard_silu"), (112, 1, True, "hard_silu")),
+)
+
+
+@keras.saving.register_keras_serializable("ipkd_tf")
+class OFAMobileNetV3(SharedNormNetwork):
+    """MobileNet-V3 whose sub-models differ in kernels, depths, expansions and image sides.
+
+    Each block has a kernel size (the centre of the next larger kernel, through a matrix that the
+    layer trains) and an expansion (the leading channels of its middle); each stage has a depth (its
+    first blocks). Scale and offset of the normalisation are shared; statistics are estimated for
+    one sub-model at a time, by `recalibrate`, before it is used.
+
+    A training step draws the sandwich: the smallest, the largest, and `draws` random sub-models
+    between, sorted by their multiply-adds. `draw_from` restricts it: the phases of progressive
+    shrinking are runs in a row, each from the weights of the one before, from the largest
+    sub-model to all (see `sort_channels`).
+
+    Sub-models are called `k3_e2_d2` if all blocks are alike, `k35e24_k3e2_k33e22` if they are not:
+    kernels and expansions of the blocks of each stage. `_r24` behind: an image side of 24.
+
+    Published are the elastic layers, the kernel matrices, progressive shrinking, and the sandwich
+    (of BigNAS). Channels and strides for 32 x 32 images are our own, as is the sandwich in its
+    place; dropout is left out.
+
+    Args:
+        num_classes: Number of classes.
+        image_size: Height and width of the images, pixels.
+        mean: Per channel mean of the images, as a share of 255.
+        std: Per channel standard deviation of the images, as a share of 255.
+        named: Names of the named sub-models, ascending in multiply-adds, the largest the last one;
+            None: the smallest and the largest.
+        kernels: Sides of the kernels, odd and ascending.
+        expansions: Ratios of middle to input channels, whole and ascending.
+        depths: Blocks of a stage, ascending.
+        sides: Image sides that sub-models see, ascending; None: `image_size` alone.
+        draws: Random sub-models of each training step.
+        draw_from: Name of the smallest sub-model that is drawn, alike in all blocks; each choice is
+            drawn from its own to the largest. None: the smallest.
+        stem: Channels of the first convolution and of the block after it.
+        stages: (channels, stride, squeeze-and-excitation, activation) of each stage.
+        head: Channels of the two layers after the stages.
+
+    Returns:
+        Logits `[batch, num_classes]` of each named sub-model.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> network = OFAMobileNetV3(num_classes=100)
+        >>> network.recalibrate("k5_e4_d3", [images_1, images_2])
+        >>> network.submodel("k5_e4_d3").save("k5_e4_d3.keras")
+
+    Source: Cai et al., Once-for-All, ICLR 2020 (mit-han-lab/once-for-all); Yu et al., BigNAS, ECCV
+    2020.
+    """
+
+    def __init__(
+        self,
+        num_classes=10,
+        image_size=32,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        named=None,
+        kernels=(3, 5, 7),
+        expansions=(3, 4, 6),
+        depths=(2, 3, 4),
+        sides=None,
+        draws=2,
+        draw_from=None,
+        stem=16,
+        stages=STAGES,
+        head=(480, 640),
+        name=None,
+    ):
+        sides = sides or (image_size,)
+        flexible.check_positive(num_classes=num_classes, image_size=image_size, stem=stem)
+        flexible.check_positive(head=head, draws=draws + 1)
+        flexible.check_statistics(mean, std)
+        _check_choices(kernels=kernels, expansions=expansions, depths=depths, sides=sides)
+        if any(kernel % 2 == 0 for kernel in kernels) or max(*kernels, *expansions, *depths) > 9:
+            raise ValueError(
+                "Expected odd kernels, and kernels, expansions and depths below 10. "
+                f"Received: kernels={kernels!r}, expansions={expansions!r}, depths={depths!r}"
+            )
+        space = Space(kernels, expansions, depths, sides, stem, stages, head, num_classes)
+        submodels = _named(space, named)
+        rows = [space.row(submodel) for submodel in submodels]
+        shared = ofa_layers.SharedLayers(space, rows, num_classes)
+        images = keras.Input((image_size, image_size, 3), name="image")
+        x = layers.prepare_images(images, mean, std)
+        outputs = [
+            _name_logits(ofa_layers.mobilenet(x, space, row, shared.of(number)), submodel)
+            for number, (row, submodel) in enumerate(zip(rows, submodels, strict=True))
+        ]
+        super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
+        smallest = space.parse(draw_from) if draw_from else space.ends[0]
+        ends = [space.row(submodel) for submodel in (smallest, space.ends[1])]
+        # Plain attributes: the layers are tracked as parts of the graph.
+        for key, value in {"_shared": shared, "_space": space, "_ends": ends}.items():
+            object.__setattr__(self, key, value)
+
+    def space(self):
+        return self._space.genes
+
+    def compose(self, genes):
+        return self._space.submodel(genes)
+
+    def resolve(self, which):
+        """Returns the `Submodel` of a number, a name or a value; any of the space has one.
+
+        Raises:
+            IndexError, ValueError: There is none.
+        """
+        name = which.name if isinstance(which, flexible.Submodel) else which
+        return self._space.parse(name) if isinstance(name, str) else super().resolve(which)
+
+    def build_submodel(self, submodel):
+        size, settings = self.arguments["image_size"], self.arguments
+        images = keras.Input((size, size, 3), name="image")
+        x = layers.prepare_images(images, settings["mean"], settings["std"])
+        plain = ofa_layers.PlainLayers(settings["num_classes"])
+        logits = ofa_layers.mobilenet(x, self._space, self._space.row(submodel), plain)
+        return keras.Model(images, logits, name=submodel.name)
+
+    def weights_of(self, submodel, layer):
+        if not isinstance(layer, keras.layers.DepthwiseConv2D):
+            return super().weights_of(submodel, layer)
+        shared, (side, _, channels, _) = self.get_layer(layer.name), layer.kernel.shape
+        return [shared.active_kernel(shared.kernel_sizes.index(side), channels).numpy()]
+
+    def draw(self, seed, step):
+        """Returns the sub-models of a step as positions of their genes, int32 `[drawn, genes]`."""
+        low, high = (tf.constant(end) for end in self._ends)
+        if self.drawn == 1:
+            return high[None]
+        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
+        shares = tf.random.stateless_uniform(
+            [self.drawn - 2, len(self.space())], key, dtype=tf.float64
+        )
+        choices = tf.cast(high - low + 1, tf.float64)
+        between = low + tf.cast(shares * choices, tf.int32)
+        between = tf.gather(between, tf.argsort(self._space.multiply_adds(between), stable=True))
+        return tf.concat([low[None], between, high[None]], axis=0)
+
+    @property
+    def drawn(self):
+        smallest, largest = self._ends
+        return 1 if smallest == largest else self.arguments["draws"] + 2
+
+    def train_logits(self, images, drawn=None):
+        """Computes the logits of the sub-models that `draw` returned; see `FlexibleNetwork`."""
+        x = layers.prepare_images(images, self.arguments["mean"], self.arguments["std"])
+        # The ends are known when the step is traced, which makes them faster.
+        smallest, largest = self._ends
+        between = [drawn[k] for k in range(1, self.drawn - 1)]
+        rows = [largest] if self.drawn == 1 else [smallest, *between, largest]
+        shared = self._shared.of(None)
+        logits = [ofa_layers.mobilenet(x, self._space, row, shared) for row in rows]
+        return [tf.cast(one, tf.float32) for one in logits], []
+
+
+def _check_choices(**choices):
+    flexible.check_positive(**choices)
+    for name, values in choices.items():
+        if list(values) != sorted(set(values)):
+            raise ValueError(f"Expected ascending choices. Received: {name}={values!r}")
+
+
+def _named(space, names):
+    """The `Submodel` of each name, in the order of their multiply-adds."""
+    submodels = [space.parse(name) for name in names] if names else [*space.ends]
+    counts = space.multiply_adds([space.row(submodel) for submodel in submodels]).numpy()
+    ascending = all(a < b for a, b in zip(counts, counts[1:], strict=False))
+    if submodels[-1] != space.ends[1] or not ascending:
+        raise ValueError(
+            f"Expected sub-models ascending in multiply-adds, {space.ends[1].name} the last. "
+            f"Received: named={names!r} with {counts.tolist()}"
+        )
+    return submodels
+
+
+def _name_logits(logits, submodel):
+    """Gives an output a name of its own, and float32 logits in mixed precision."""
+    return keras.layers.Activation("linear", dtype="float32", name=f"{submodel.name}_logits")(
+        logits
+    )
