@@ -183,12 +183,11 @@ class SharedLayers(_Layers):
             used = [block.filters * bool(size) for size in sizes]
             self._add_conv(f"{name}_project", middle, block.filters, sizes=used)
         self._add_conv("final", space.blocks[-1][-1].filters, final)
-        self._add_conv("mix", final, mix)
+        self.by_name["mix"] = _conv("mix", final, mix)
         self._add_dense("logits", mix, num_classes)
 
     def _add_conv(self, name, in_channels, filters, side=1, sizes=None):
-        layer = SlimmableConv2D(in_channels, filters, side, 1, blocks.he_normal(), name=name)
-        self._add(layer, sizes or [filters] * self.named)
+        self._add(_conv(name, in_channels, filters, side), sizes or [filters] * self.named)
 
     def _add_depthwise(self, name, channels, kernel_sizes, strides=1, sizes=None):
         settings = channels, kernel_sizes, strides, blocks.he_normal()
@@ -268,3 +267,7 @@ class PlainLayers(_Layers):
 
     def logits(self, x):
         return keras.layers.Dense(self.num_classes, dtype="float32", name="logits")(x)
+
+
+def _conv(name, in_channels, filters, side=1):
+    return SlimmableConv2D(in_channels, filters, side, 1, blocks.he_normal(), name=name)

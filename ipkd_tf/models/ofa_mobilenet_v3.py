@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from ipkd_tf.models import flexible, layers, ofa_layers
+from ipkd_tf.models import flexible, layers, ofa_layers, ofa_sorting
+from ipkd_tf.models import slimmable_mobilenet_v1 as slimmable
 from ipkd_tf.models.ofa_space import Space
 from ipkd_tf.models.shared_norm import SharedNormNetwork
 
@@ -102,7 +103,7 @@ class OFAMobileNetV3(SharedNormNetwork):
         images = keras.Input((image_size, image_size, 3), name="image")
         x = layers.prepare_images(images, mean, std)
         outputs = [
-            _name_logits(ofa_layers.mobilenet(x, space, row, shared.of(number)), submodel)
+            slimmable.name_logits(ofa_layers.mobilenet(x, space, row, shared.of(number)), submodel)
             for number, (row, submodel) in enumerate(zip(rows, submodels, strict=True))
         ]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
@@ -171,6 +172,22 @@ class OFAMobileNetV3(SharedNormNetwork):
         logits = [ofa_layers.mobilenet(x, self._space, row, shared) for row in rows]
         return [tf.cast(one, tf.float32) for one in logits], []
 
+    def sort_channels(self):
+        """Puts the most important middle channels of each block first, for the smaller expansions.
+
+        The largest sub-model computes what it did before; all others change, and need to be
+        recalibrated. For progressive shrinking, between a run and the next one that draws smaller
+        expansions (`draw_from`); channels that the expansions drawn so far share stay shared.
+
+        Example:
+            >>> network = ipkd_tf.models.load("runs/ofa_depth/seed0/last.keras")
+            >>> network.sort_channels()
+            >>> network.save("sorted.keras")  # --initialize_from=sorted.keras
+        """
+        smallest = dict(zip(self.space(), self._ends[0], strict=True))["expansion_1_1"]
+        ofa_sorting.sort_channels(self, self._space, self._space.expansions[smallest:])
+        self._statistics_of_others.clear()
+
 
 def _check_choices(**choices):
     flexible.check_positive(**choices)
@@ -190,10 +207,3 @@ def _named(space, names):
             f"Received: named={names!r} with {counts.tolist()}"
         )
     return submodels
-
-
-def _name_logits(logits, submodel):
-    """Gives an output a name of its own, and float32 logits in mixed precision."""
-    return keras.layers.Activation("linear", dtype="float32", name=f"{submodel.name}_logits")(
-        logits
-    )
