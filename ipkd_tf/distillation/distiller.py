@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 
 from ipkd_tf.distillation import losses
+from ipkd_tf.distillation import outside as outside_teachers
 from ipkd_tf.distillation import teachers as teacher_weights
-from ipkd_tf.distillation.outside import OutsideTeachers
 from ipkd_tf.models import flexible, keras_hooks
 
 _LOSSES = ("loss", "hard_loss", "soft_loss")
@@ -29,7 +29,10 @@ class InplaceDistiller(keras_hooks.Trainer):
             teachers t1, t2, ...; of several outputs the last, the largest, counts. They compute in
             inference mode, stay as they are, and are neither counted nor saved with the distiller:
             a loaded one must be given them by `set_outside` before it computes a loss.
-        seed: Of what a network that draws its sub-models anew at each step draws.
+        teacher_dropout: How many of the teachers, drawn anew, each training step does without.
+            The others of a row share what it learns from teachers; a sub-model that none is left
+            for learns from the labels.
+        seed: Of what a step draws: sub-models, by a network that draws them, and teachers.
 
     Logs `loss` and its parts `hard_loss` (labels) and `soft_loss` (teachers), the accuracy of each
     sub-model by name (`exit_1_accuracy`), and their mean, `avg_accuracy`.
@@ -68,6 +71,7 @@ class InplaceDistiller(keras_hooks.Trainer):
         divergence="kl",
         top_5=False,
         outside=(),
+        teacher_dropout=0,
         seed=0,
         **kwargs,
     ):
@@ -82,6 +86,7 @@ class InplaceDistiller(keras_hooks.Trainer):
         self.seed = seed
         outside = [outside] if isinstance(outside, keras.Model) else outside
         self._set_teachers(teachers, outside if isinstance(outside, int) else len(outside))
+        self.teacher_dropout = _check_dropout(teacher_dropout, self.teachers)
         self._outside = None
         if not (isinstance(outside, int) and outside):
             self.set_outside(outside or ())
@@ -98,13 +103,25 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     def _set_teachers(self, teachers, outside):
         """Builds W for what a step trains, and for the named sub-models, which validation sees."""
+        self._number_outside = outside
+        self._virtual = teacher_weights.find_virtual(teachers)
+        if "ema" in self._virtual and getattr(self.network, "needs_recalibration", False):
+            raise ValueError(
+                "The teacher ema needs normalisation statistics that every training step keeps up "
+                f"to date; take the largest sub-model itself. Received: teachers={teachers!r}"
+            )
         named = len(self.submodel_names)
         drawn = getattr(self.network, "drawn", named)
         self.teachers = teacher_weights.from_spec(teachers, drawn, outside)
         self._text = teachers if isinstance(teachers, str) else None
         fits = drawn == named or self._text in teacher_weights.METHODS
         spec = (self._text or self.teachers) if fits else "none"
-        self._teachers_of_named = teacher_weights.from_spec(spec, named, outside)
+        columns = self.teachers.shape[1] - drawn
+        self._teachers_of_named = (
+            self.teachers
+            if fits and drawn == named
+            else teacher_weights.from_spec(spec, named, columns)
+        )
 
     def set_outside(self, models):
         """Gives the outside teachers to a distiller that was loaded without them.
@@ -112,10 +129,10 @@ class InplaceDistiller(keras_hooks.Trainer):
         Raises:
             ValueError: They are more or fewer than before, or do not fit the network.
         """
-        count = self.teachers.shape[1] - len(self.teachers)
+        count = self._number_outside
         if len(models) != count:
             raise ValueError(f"Expected {count} outside teachers. Received: {len(models)}")
-        self._outside = OutsideTeachers(models, self.network)
+        self._outside = outside_teachers.OutsideTeachers(models, self.network)
 
     @property
     def metrics(self):
@@ -150,6 +167,11 @@ class InplaceDistiller(keras_hooks.Trainer):
                 f"of its constructor. Received: {given}"
             )
         super().compile(optimizer=optimizer, **kwargs)
+        if "ema" in self._virtual and not keras_hooks.inner_optimizer(self.optimizer).use_ema:
+            raise ValueError(
+                "The teacher ema has the moving averages that the optimizer keeps; give it "
+                "use_ema=True (--ema=0.999). Received: use_ema=False"
+            )
         with self.distribute_strategy.scope():
             self.optimizer.build(self.trainable_variables)
 
@@ -159,10 +181,13 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     def train_step(self, data):
         images, labels, weights = _unpack(data)
-        outside = self._outside_logits(images)
+        step = keras.ops.convert_to_tensor(self.optimizer.iterations)
         with tf.GradientTape() as tape:
-            logits, auxiliary, drawn = self._train_logits(images)
-            hard, soft = self._hard_and_soft(labels, logits, outside, weights, self.teachers)
+            logits, auxiliary, drawn = self._train_logits(images, step)
+            with tape.stop_recording():
+                outside = self._outside_logits(images, logits)
+            keep = outside_teachers.draw_kept(self.teachers, self.teacher_dropout, self.seed, step)
+            hard, soft = self._hard_and_soft(labels, logits, outside, weights, self.teachers, keep)
             if auxiliary:
                 alone, _ = self._hard_and_soft(labels, auxiliary, [], weights, "none")
                 hard += getattr(self.network, "auxiliary_weight", 1.0) * alone
@@ -175,29 +200,36 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     def test_step(self, data):
         images, labels, weights = _unpack(data)
-        logits, outside = self(images, training=False), self._outside_logits(images)
+        logits = self(images, training=False)
+        outside = self._outside_logits(images, logits)
         hard, soft = self._hard_and_soft(labels, logits, outside, weights, self._teachers_of_named)
         return self._logs(labels, logits, hard, soft, weights)
 
-    def _train_logits(self, images):
+    def _train_logits(self, images, step):
         """Logits of what a step trains, auxiliary logits, and whether it drew at all."""
         if not hasattr(self.network, "train_logits"):
             return self(images, training=True), [], False
-        step = keras.ops.convert_to_tensor(self.optimizer.iterations)
         drawn = self.network.draw(self.seed, step)
         return *self.network.train_logits(images, drawn), drawn is not None
 
-    def _outside_logits(self, images):
+    def _outside_logits(self, images, logits):
+        """Logits of the teachers beside the sub-models, in the order of their columns of W."""
         if self._outside is None:
             raise ValueError(
                 "This distiller was loaded without its outside teachers, which are not saved with "
                 "it; call set_outside. Received: outside=None"
             )
-        return self._outside.logits(images)
+        virtual = {
+            "mean": lambda: losses.mean_logits(logits),
+            "ema": lambda: outside_teachers.averaged_logits(self.network, self.optimizer, images),
+        }
+        return [*self._outside.logits(images), *(virtual[name]() for name in self._virtual)]
 
-    def _hard_and_soft(self, labels, logits, outside, weights, teachers):
+    def _hard_and_soft(self, labels, logits, outside, weights, teachers, keep=None):
         settings = self.distillation_weight, self.temperature, self.divergence
-        return losses.per_example_losses(labels, logits, teachers, *settings, outside, weights)
+        return losses.per_example_losses(
+            labels, logits, teachers, *settings, outside, weights, keep
+        )
 
     def _replica_loss(self, per_example, weights):
         """This replica's part of the mean loss over the global batch.
@@ -237,19 +269,30 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     def get_config(self):
         """Returns the constructor's arguments; of outside teachers only their number."""
-        names = "distillation_weight", "temperature", "divergence", "top_5", "seed"
+        names = "distillation_weight", "temperature", "divergence", "top_5"
+        names += "teacher_dropout", "seed"
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in names},
             "network": keras.saving.serialize_keras_object(self.network),
             "teachers": self._text or self.teachers.tolist(),
-            "outside": self.teachers.shape[1] - len(self.teachers),
+            "outside": self._number_outside,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
         return cls(**{**config, "network": network})
+
+
+def _check_dropout(count, weights):
+    teaching = int(weights.any(axis=0).sum())
+    if not isinstance(count, int) or not 0 <= count < max(teaching, 1):
+        raise ValueError(
+            f"Expected a number of teachers below the {teaching} that there are, 0 for none. "
+            f"Received: teacher_dropout={count!r}"
+        )
+    return count
 
 
 def _unpack(data):

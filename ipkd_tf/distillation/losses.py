@@ -77,11 +77,14 @@ def per_example_losses(
     divergence="kl",
     outside=(),
     sample_weight=None,
+    keep=None,
 ):
     """Returns the two parts of the objective for each example; the loss is their sum.
 
     Args: see `inplace_distillation_loss`. Here sample weights do not scale: where one is 0, zeros
-        stand for labels and logits, so that neither loss nor gradient is NaN.
+        stand for labels and logits, so that neither loss nor gradient is NaN. And keep: None, or
+        1 for each teacher `[n + m]` that teaches now and 0 for others, whose shares the remaining
+        ones of their rows take over.
 
     Returns:
         `(hard, soft)`, each `[batch]`: the labels' part sum_i (1 - L r_i) CE_i, and the
@@ -98,11 +101,22 @@ def per_example_losses(
         labels, *all_logits = _take_out(sample_weight, labels, *all_logits)
     teacher_weights = from_spec(teachers, n, len(outside))
     taught = teacher_weights.any(axis=1)
-    hard = _hard_loss(labels, all_logits[:n], 1.0 - distillation_weight * taught)
+    shares = 1.0 - distillation_weight * taught
+    if keep is not None:  # A row of which nobody is left is not taught.
+        left = tf.reduce_any(tf.cast(teacher_weights * keep, tf.bool), axis=1)
+        left = tf.cast(left, all_logits[0].dtype)
+        shares = [1.0 - distillation_weight * left[i] if taught[i] else 1.0 for i in range(n)]
+    hard = _hard_loss(labels, all_logits[:n], shares)
     if distillation_weight == 0 or not taught.any():
         return hard, tf.zeros_like(hard)
-    soft = _soft_loss(all_logits, teacher_weights, temperature, divergence)
+    soft = _soft_loss(all_logits, teacher_weights, temperature, divergence, keep)
     return hard, distillation_weight * temperature**2 * soft
+
+
+def mean_logits(logits):
+    """Returns logits `[batch, classes]` of the mean of the probabilities of several sub-models."""
+    relative = _relative_log_softmax(tf.stack(_check_logits(logits)), 1.0)
+    return tf.reduce_logsumexp(relative, axis=0)
 
 
 def _take_out(sample_weight, labels, *logits):
@@ -130,7 +144,7 @@ def _hard_loss(labels, logits, weights):
     terms = [
         weight * cross_entropy(labels=labels, logits=one)
         for weight, one in zip(weights, logits, strict=True)
-        if weight
+        if not isinstance(weight, float) or weight
     ]
     return tf.add_n(terms or [tf.zeros_like(logits[0][:, 0])])
 
@@ -144,7 +158,7 @@ def _soft_label_cross_entropy(labels, logits):
     return total[:, 0] * tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def _soft_loss(logits, teacher_weights, temperature, divergence):
+def _soft_loss(logits, teacher_weights, temperature, divergence, keep=None):
     """Returns sum_ij W[i, j] D(softmax(a[j] / T), softmax(a[i] / T)), `[batch]`."""
     students = np.flatnonzero(teacher_weights.any(axis=1))
     teachers = np.flatnonzero(teacher_weights.any(axis=0))
@@ -153,9 +167,13 @@ def _soft_loss(logits, teacher_weights, temperature, divergence):
     relative = dict(zip(involved, tf.unstack(relative), strict=True))
     student = tf.stack([relative[i] for i in students])
     teacher = tf.stop_gradient(tf.stack([relative[j] for j in teachers]))
-    divergences = _DIVERGENCE_OF[divergence](
-        teacher, student, _normalized(teacher_weights[np.ix_(students, teachers)])
-    )
+    weights = _normalized(teacher_weights[np.ix_(students, teachers)])
+    if keep is not None:
+        weights *= tf.cast(tf.gather(keep, teachers), tf.float64)
+        weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
+    divergences = _DIVERGENCE_OF[divergence](teacher, student, weights)
+    if keep is not None:
+        divergences *= tf.cast(tf.reduce_sum(weights, axis=1, keepdims=True), divergences.dtype)
     return tf.reduce_sum(divergences, axis=0)
 
 

@@ -1,8 +1,10 @@
-"""Teachers from outside: frozen networks whose logits teach, and of which nothing else is known."""
+"""Teachers beside the sub-models themselves, and which of all teachers a step does without."""
 
+import keras
+import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import flexible
+from ipkd_tf.models import flexible, keras_hooks
 
 
 class OutsideTeachers:
@@ -13,11 +15,13 @@ class OutsideTeachers:
 
     Args:
         models: Trained functional `keras.Model`s from the network's images to logits `[batch,
-            classes]`. Of several outputs the last counts, the largest.
+            classes]`, or to probabilities by a softmax at the end. Of several outputs the last
+            counts, the largest.
         network: The network that they teach.
     """
 
     def __init__(self, models, network):
+        models = [_with_logits(model) for model in models]
         for number, model in enumerate(models, 1):
             _check_fit(model, f"t{number}", network)
         self._models = [flexible.cut(model, -1) for model in models]
@@ -25,6 +29,17 @@ class OutsideTeachers:
     def logits(self, images):
         """Their logits in inference mode, a list of `[batch, classes]`."""
         return [model(images, training=False) for model in self._models]
+
+
+def _with_logits(model):
+    """The model; in place of one with probabilities, one with their logarithms as logits."""
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    outputs = getattr(model, "outputs", None)
+    if not outputs or flexible.last_activation(outputs[-1])[1] != "softmax":
+        return model
+    probabilities = keras.ops.maximum(outputs[-1], np.finfo(np.float32).tiny)
+    return keras.Model(model.inputs, keras.ops.log(probabilities), name=model.name)
 
 
 def _check_fit(model, name, network):
@@ -40,3 +55,33 @@ def _check_fit(model, name, network):
             f"apart, {asked[:-1]} -> {asked[-1]}; train one on the same data. "
             f"Received: {name} with {given[:-1]} -> {given[-1]}"
         )
+
+
+def averaged_logits(network, optimizer, images):
+    """Logits of the largest sub-model with the moving averages of its weights, in inference mode.
+
+    Before the first step, when the optimizer has none yet, the weights themselves count.
+    """
+    inner = keras_hooks.inner_optimizer(optimizer)
+    began = keras.ops.convert_to_tensor(inner.iterations) > 0
+    averages = keras_hooks.moving_averages(optimizer)
+    weights = [
+        tf.where(began, *map(keras.ops.convert_to_tensor, pair))
+        for pair in zip(averages, network.trainable_variables, strict=True)
+    ]
+    others = network.non_trainable_variables
+    logits, _ = network.stateless_call(weights, others, images, training=False)
+    return keras.tree.flatten(logits)[-1]
+
+
+def draw_kept(weights, dropped, seed, step):
+    """1 for each column of W that teaches in a step and 0 for the `dropped` ones; None: all teach.
+
+    A pure function of the seed, an int, and the step, an integer tensor.
+    """
+    if not dropped:
+        return None
+    teaching = np.flatnonzero(weights.any(axis=0))
+    draws = tf.random.stateless_uniform([len(teaching)], [seed, tf.cast(step, tf.int32)])
+    out = tf.gather(teaching, tf.argsort(draws)[:dropped])
+    return 1.0 - tf.reduce_sum(tf.one_hot(out, weights.shape[1]), axis=0)

@@ -20,7 +20,10 @@ METHODS = {
     "kd": lambda i, n: [n],
 }
 _ROW_SUM_TOLERANCE = 1e-5
-_ITEM = re.compile(r"\s*(\d{1,9})\s*:\s*(t?\d{1,9}(?:\s*\+\s*t?\d{1,9})*)\s*", re.ASCII)
+# Made of the network that is trained itself; their columns come last, if a text names them.
+VIRTUAL = ("mean", "ema")
+_TEACHER = rf"(?:t?\d{{1,9}}|{'|'.join(VIRTUAL)})"
+_ITEM = re.compile(rf"\s*(\d{{1,9}})\s*:\s*({_TEACHER}(?:\s*\+\s*{_TEACHER})*)\s*", re.ASCII)
 
 
 def from_spec(spec, n, outside=0):
@@ -30,12 +33,15 @@ def from_spec(spec, n, outside=0):
         spec: name of a method (a key of `METHODS`); or a text such as `"0:6,1:2+6,2:t1"`, which
             reads "6 teaches 0; 2 and 6 teach 1 in equal shares; the first outside teacher teaches
             2" (paper, footnote 4), sub-models that it does not name are not taught; or an
-            array-like `[n, n]` or `[n, n + outside]`, used as given.
+            array-like `[n, n]` or `[n, n + outside]`, used as given. In a text `mean` is the mean
+            of the probabilities of all sub-models, `ema` the largest one with the moving averages
+            of its weights.
         n: number of sub-models, at least 1.
         outside: number of outside teachers.
 
     Returns:
-        float32 array `[n, n + outside]` that passes `check`.
+        float32 array `[n, n + outside]` that passes `check`; where a text names `mean` or `ema`,
+        with a column more for each, in this order.
 
     Raises:
         ValueError: the text is no method and does not follow the syntax, or the weights are
@@ -55,12 +61,23 @@ def from_spec(spec, n, outside=0):
             "Method kd needs a teacher from outside: pass a trained model as outside=[model]. "
             f"Received: outside={outside}"
         )
+    names = [f"t{number}" for number in range(1, outside + 1)] + list(find_virtual(spec))
     method = METHODS.get(spec)
-    taught = {i: method(i, n) for i in range(n)} if method else _read(spec, n, outside)
-    weights = np.zeros((n, n + outside))
+    taught = {i: method(i, n) for i in range(n)} if method else _read(spec, n, names)
+    weights = np.zeros((n, n + len(names)))
     for student, teachers in taught.items():
         weights[student, teachers] = 1.0 / max(1, len(teachers))
-    return check(weights, n, outside)
+    return check(weights, n, len(names))
+
+
+def is_text(spec):
+    """Whether a specification is written as student:teacher+teacher items."""
+    return isinstance(spec, str) and all(_ITEM.fullmatch(item) for item in spec.split(","))
+
+
+def find_virtual(spec):
+    """Returns the virtual teachers that a text names, in the order of their columns."""
+    return tuple(name for name in VIRTUAL if is_text(spec) and name in spec)
 
 
 def check(weights, n=None, outside=0):
@@ -132,19 +149,19 @@ def _check_shape(weights, n, outside):
     return np.pad(array, ((0, 0), (0, columns - array.shape[1])))
 
 
-def _read(text, n, outside):
-    """Returns the columns that teach each sub-model that a text names."""
-    taught = {}
+def _read(text, n, names):
+    """Returns the columns that teach each sub-model that a text names; `names`: those after n."""
+    taught, outside = {}, len(set(names) - set(VIRTUAL))
     for item in text.split(","):
         match = _ITEM.fullmatch(item)
         if match is None:
             raise ValueError(
                 f"Teachers must be one of {', '.join(METHODS)}, or student:teacher+teacher items, "
-                "counted from 0 and separated by commas, such as '0:2,1:2+3' or '0:t1' (t1: the "
-                f"first outside teacher). Received: teachers={text!r}"
+                "counted from 0 and separated by commas, such as '0:2,1:2+3', '0:t1' (t1: the "
+                f"first outside teacher), '0:mean+ema'. Received: teachers={text!r}"
             )
         student = int(match[1])
-        teachers = [_column(one.strip(), n, outside) for one in match[2].split("+")]
+        teachers = [_column(one.strip(), n, names) for one in match[2].split("+")]
         if student >= n or None in teachers:
             further = f", outside teachers t1 to t{outside}" if outside else ""
             raise ValueError(
@@ -160,9 +177,8 @@ def _read(text, n, outside):
     return taught
 
 
-def _column(teacher, n, outside):
-    """Column of a teacher, `2` or `t1`; None if there is none."""
-    number = int(teacher.lstrip("t"))
-    if teacher[0] == "t":
-        return n + number - 1 if 1 <= number <= outside else None
-    return number if number < n else None
+def _column(teacher, n, names):
+    """Column of a teacher, such as `2` or `t1`; None if there is none."""
+    if teacher in names:
+        return n + names.index(teacher)
+    return int(teacher) if teacher.isdigit() and int(teacher) < n else None

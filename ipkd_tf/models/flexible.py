@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import operator
+import re
 
 import keras
 
@@ -25,6 +26,9 @@ class Submodel:
 def names(network):
     """Returns one name for each sub-model, smallest first: the network's own, or of its outputs.
 
+    A plain model of one output goes by the name that it was given, so that a sub-model is called
+    the same inside its network and cut out of it.
+
     Args:
         network: A functional `keras.Model` with one output `[batch, classes]` of logits for each
             sub-model; an attribute `submodel_names` takes precedence over the outputs' names.
@@ -37,10 +41,19 @@ def names(network):
         ('exit_1', 'exit_2')
     """
     _check_outputs(network)
-    own = tuple(getattr(network, "submodel_names", None) or network.output_names)
+    own = tuple(getattr(network, "submodel_names", None) or ())
+    if not own:
+        alone = len(network.outputs) == 1 and not _is_automatic(network.name, type(network))
+        own = (network.name,) if alone else tuple(network.output_names)
     # Two outputs of one layer share that layer's name.
     unique = len(set(own)) == len(network.outputs)
     return own if unique else tuple(f"output_{k}" for k in range(1, len(network.outputs) + 1))
+
+
+def _is_automatic(name, kind):
+    """Whether Keras made up the name of an object, such as `functional_3`, which counts on."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower()
+    return re.fullmatch(rf"{words}(_\d+)?", name) is not None
 
 
 def find(network, which):
@@ -288,13 +301,18 @@ def _check_outputs(network):
         _check_logits(output, network.name)
 
 
-def _check_logits(output, name):
-    """Raises ValueError if the last operation before an output makes probabilities of logits."""
+def last_activation(output):
+    """Returns the last operation before an output, and the name of its activation in lower case."""
     operation, index = keras_hooks.producer(output)
     while graph.is_functional(operation):
         operation, index = keras_hooks.producer(operation.outputs[index])
     activation = getattr(operation, "activation", None) or type(operation)
-    told = getattr(activation, "__name__", "").lower()
+    return operation, getattr(activation, "__name__", "").lower()
+
+
+def _check_logits(output, name):
+    """Raises ValueError if the last operation before an output makes probabilities of logits."""
+    operation, told = last_activation(output)
     if told in ("softmax", "sigmoid"):
         raise ValueError(
             "Expected logits; build the last layers with activation=None. Received: "

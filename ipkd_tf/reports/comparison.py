@@ -56,6 +56,22 @@ class Comparison:
         """Seeds of the runs of one column."""
         return sorted(_select(self.rows, method, variant)["seed"].unique().tolist())
 
+    @property
+    def training(self):
+        """What each column takes to have all its sub-models: a frame by method and variant.
+
+        Columns: networks, and their parameters (NaN if unknown) and training seconds together, the
+        mean over the seeds.
+        """
+        rows = self.rows.drop_duplicates("source")
+        rows = rows.assign(parameters=rows["network_parameters"].replace(0, float("nan")))
+        each = rows.groupby(_RUN, sort=False).agg(
+            networks=("source", "count"),
+            parameters=("parameters", lambda values: values.sum(skipna=False)),
+            seconds=("training_seconds", "sum"),
+        )
+        return each.groupby(_RUN[:2], sort=False).mean()
+
     def costs(self, method, variant):
         """Multiply-adds of the sub-models of one column, by name."""
         rows = _select(self.rows, method, variant)
@@ -105,7 +121,12 @@ def _comparison(model, dataset, baseline, rows):
 
 
 def _add_averages(scores):
-    average = scores.groupby(_RUN, sort=False)["accuracy"].mean().reset_index()
+    runs = scores.groupby(_RUN, sort=False)
+    average = runs["accuracy"].mean()
+    # Of sub-models trained alone some may be missing still: their average is another quantity.
+    alone = average.index.get_level_values("method").str.contains(r"\balone$")
+    average = average[~alone | (runs["submodel"].count() == scores["submodel"].nunique())]
+    average = average.reset_index()
     scores = pd.concat([scores, average.assign(submodel=AVERAGE)], ignore_index=True)
     order = {name: number for number, name in enumerate(scores["submodel"].unique())}
     return scores.sort_values(

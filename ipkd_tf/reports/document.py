@@ -31,8 +31,7 @@ def markdown(comparisons, left_out=None, figure="{}.png"):
         parts.append(tables.accuracies(comparison).markdown())
         if figure:
             parts.append(f"![Accuracy by sub-model and by multiply-adds]({figure.format(name)})")
-        if differences := tables.differences(comparison):
-            parts.append(differences.markdown())
+        parts += [table.markdown() for table in _further_tables(comparison).values()]
     if left_out:
         parts.append("## Not included")
         parts.append("\n".join(f"* {path}: {why}" for path, why in left_out.items()))
@@ -44,9 +43,17 @@ def latex(comparisons):
     parts = ["% Needs \\usepackage{booktabs}."]
     for name, comparison in _by_file_name(comparisons).items():
         parts.append(tables.accuracies(comparison).latex(f"tab:{name}"))
-        if differences := tables.differences(comparison):
-            parts.append(differences.latex(f"tab:{name}_differences"))
+        for which, table in _further_tables(comparison).items():
+            parts.append(table.latex(f"tab:{name}_{which}"))
     return "\n".join(parts)
+
+
+def _further_tables(comparison):
+    further = {
+        "differences": tables.differences(comparison),
+        "training": tables.training(comparison),
+    }
+    return {which: table for which, table in further.items() if table}
 
 
 def summary(comparisons):

@@ -54,8 +54,10 @@ _TABLES = {
 
 def title(method, variant=""):
     """The paper's name of a method, with a variant of it, for the heads of columns and legends."""
-    name = dict(zip(METHODS, _TITLES, strict=True)).get(method, method)
-    return f"{name}, {variant}" if variant else name
+    names = {**dict(zip(METHODS, _TITLES, strict=True)), "kd": "KD", "alone": "Each alone"}
+    name, *teachers = method.split(" by ", 1)
+    title = " by ".join([names.get(name, name), *teachers])
+    return f"{title}, {variant}" if variant else title
 
 
 def accuracies(model, dataset):

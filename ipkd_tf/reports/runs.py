@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 
 import pandas as pd
 
@@ -13,19 +14,24 @@ from ipkd_tf.training.experiment import Experiment
 SCORES = dict.fromkeys(("accuracy", "top_5_accuracy", "loss"), float)
 SCORES |= {one.name: int for one in cost.COSTS}
 NETWORK_AND_DATA = ["model", "dataset"]
-_IDENTITY = {"model": str, "dataset": str, "method": str, "seed": int, "name": str}
+_IDENTITY = {"model": str, "dataset": str, "method": str, "seed": int, "name": str, "alone": bool}
 _EPOCH = {"which": str, "epoch": int, "submodel": str}
 _IMAGES = ("train", "validation", "test")
 _VERSIONS = ("ipkd_tf", "git_commit", "tensorflow", "cpus")
 _CIRCUMSTANCES = {
     **{f"{part}_images": int for part in _IMAGES},
     "training_seconds": float,
+    "network_parameters": int,
     **dict.fromkeys(("date", *_VERSIONS, "devices"), str),
 }
 _FIELDS = [
-    f for f in dataclasses.fields(Experiment) if f.metadata["identity"] and f.name not in _IDENTITY
+    f
+    for f in dataclasses.fields(Experiment)
+    if f.metadata["identity"] and f.name not in (*_IDENTITY, "submodel")
 ]
 SETTINGS = {field.name: field.type for field in _FIELDS}
+_PART_OF_METHOD = ("teacher", "teacher_dropout")  # Never a reason to refuse a comparison.
+_NOT_YET_KNOWN = {"alone": False, "network_parameters": 0}  # to files of earlier versions
 COLUMNS = {**_IDENTITY, **_EPOCH, **SCORES, **_CIRCUMSTANCES, **SETTINGS}
 
 
@@ -105,6 +111,8 @@ def _facts(run, environment):
         "epoch": result[f"{run.epoch}_epoch"],
         **{f"{part}_images": result["examples"][part] for part in _IMAGES},
         "training_seconds": result["seconds"]["training"],
+        "network_parameters": result.get("parameters", 0),
+        "alone": bool(run.experiment.submodel),
         **{key: str(environment.get(key) or "") for key in _VERSIONS},
         "date": environment.get("start", "")[:10],
         "devices": "; ".join(environment.get("devices", [])),
@@ -113,8 +121,8 @@ def _facts(run, environment):
 
 def _parse(frame):
     """The columns of `COLUMNS` in their order, each of its type; settings missing get defaults."""
-    defaults = {field.name: field.default for field in _FIELDS if field.name not in frame}
-    frame = frame.assign(**defaults)
+    defaults = {**_NOT_YET_KNOWN, **{field.name: field.default for field in _FIELDS}}
+    frame = frame.assign(**{k: value for k, value in defaults.items() if k not in frame})
     if missing := [name for name in COLUMNS if name not in frame]:
         raise ValueError(f"Expected the columns {', '.join(missing)} as well.")
     for name, kind in COLUMNS.items():
@@ -144,6 +152,9 @@ def read_csv(path):
 def label_variants(rows, mix=False):
     """Adds the column `variant`: "" or, of mixed runs, the settings in which they differ.
 
+    A sub-model trained alone has the method `alone`; outside teachers stand behind a method's name,
+    as in `kd by takd_cifar10_plain_cnn_10`.
+
     Args:
         rows: Rows of `gather`, of one choice of epoch.
         mix: Whether settings other than method and seed may differ within a network and data set.
@@ -158,7 +169,8 @@ def label_variants(rows, mix=False):
     """
     groups = rows.groupby(NETWORK_AND_DATA, sort=False)
     labelled = pd.concat([_label_group(group, mix) for _, group in groups])
-    for _, same in labelled.groupby([*NETWORK_AND_DATA, "method", "variant", "seed"], sort=False):
+    one_run = [*NETWORK_AND_DATA, "method", "variant", "seed", "submodel"]
+    for _, same in labelled.groupby(one_run, sort=False):
         if len(sources := same["source"].unique()) > 1:
             raise ValueError(
                 "Expected one run of a network, data set, method and seed with the same settings; "
@@ -167,8 +179,19 @@ def label_variants(rows, mix=False):
     return labelled
 
 
+def _label_method(row):
+    if not row["teacher"]:
+        return "alone" if row["alone"] else row["method"]
+    teachers = re.sub(r"(^|,)runs/|/seed\{seed\}", r"\1", row["teacher"])
+    dropped = f", {row['teacher_dropout']} dropped" if row["teacher_dropout"] else ""
+    return f"{row['method']} by {teachers}{dropped}" + ", alone" * row["alone"]
+
+
 def _label_group(group, mix):
-    varying = [name for name in SETTINGS if group[name].nunique() > 1]
+    group = group.assign(method=[_label_method(row) for _, row in group.iterrows()])
+    varying = [
+        name for name in SETTINGS if name not in _PART_OF_METHOD and group[name].nunique() > 1
+    ]
     if varying and not mix:
         name, also = varying[0], varying[1:]
         first = group.iloc[0]

@@ -50,6 +50,22 @@ def differences(comparison):
     return Table(cells, _note_on_differences(comparison, pairs, reference, equal))
 
 
+def training(comparison):
+    """What each method's networks take together; None if one network has all sub-models anyway."""
+    rows = comparison.training
+    if rows["networks"].max() == 1:
+        return None
+    forms = {"networks": "{:,.0f}", "parameters": "{:,.0f}", "seconds": "{:,.0f}"}
+    cells = {
+        key: ["-" if pd.isna(value) else form.format(value) for value in rows[key]]
+        for key, form in forms.items()
+    }
+    titles = pd.Index([paper.title(*variant) for variant in rows.index], name="method")
+    heads = ["networks", "parameters", "training, seconds"]
+    note = "All networks of a column together, mean over seeds; seconds as each run took them."
+    return Table(pd.DataFrame(cells, titles).set_axis(heads, axis=1), note)
+
+
 def _frame(comparison, variants, counts, texts):
     """Texts under the titles of their columns, with a dagger where all rests on one seed."""
     single = [variant for variant in variants if comparison.of(*variant)[counts].max() == 1]

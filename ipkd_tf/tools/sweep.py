@@ -3,9 +3,9 @@
   python -m ipkd_tf.tools.sweep runs/msdnet_small_cifar10_*.flags --seeds=0,1,2
   python -m ipkd_tf.tools.sweep runs/a.flags runs/b.flags --seeds=0,1 -- --data_dir=/data --epochs=3
 
-All flag files with the first seed come first. Settings after -- go to every run. What is finished
-is skipped and what was interrupted goes on, so the same command may be given again at any time;
-Ctrl-C and SIGTERM let the current run save.
+All flag files with the first seed come first, but a run that teaches another before that one.
+Settings after -- go to every run. What is finished is skipped and what was interrupted goes on, so
+the same command may be given again at any time; Ctrl-C and SIGTERM let the current run save.
 """
 
 import sys
@@ -22,6 +22,12 @@ def define_flags(values=flags.FLAGS):
     flags.DEFINE_list(
         "seeds", ["0"], "One run of each flag file for each seed.", flag_values=values
     )
+    flags.DEFINE_list(
+        "submodels",
+        [""],
+        "Each flag file once for each of these sub-models, trained alone: exit_1,exit_2.",
+        flag_values=values,
+    )
     report.define_flags(values)
     flags.adopt_module_key_flags(report, values)  # so that --help shows them
 
@@ -34,7 +40,12 @@ def main(arguments):
         raise ValueError("Expected flag files, such as runs/*.flags. Received: none")
     from ipkd_tf.training import sweep as sweeps
 
-    runs = [_run(path, seed, settings) for seed in FLAGS.seeds for path in paths]
+    runs = [
+        _run(path, seed, [*settings, f"--submodel={name}"] if name else settings)
+        for seed in FLAGS.seeds
+        for path in paths
+        for name in FLAGS.submodels or [""]
+    ]
     failed, received = sweeps.sweep(runs)
     finished = [run for run in runs if run.result]
     print(f"{len(finished)} of {len(runs)} runs are finished.", flush=True)

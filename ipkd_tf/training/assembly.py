@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from ipkd_tf import models
 from ipkd_tf.distillation.distiller import InplaceDistiller
-from ipkd_tf.models import keras_hooks
-from ipkd_tf.training import optimizers, schedules, workers
+from ipkd_tf.models import flexible, keras_hooks
+from ipkd_tf.training import optimizers, schedules, teachers, workers
 from ipkd_tf.training.sigterm import default_signals
 
 _DECAY_EXCLUSIONS = {"all": (), "kernels": ("(gamma|beta|bias)$", "depthwise")}
+_FIRST_IMAGES = 64
 _JIT = {"auto": "auto", "on": True, "off": False}
 
 
@@ -52,6 +53,8 @@ def build(experiment, splits):
     )
     if experiment.model not in models.PRESETS:
         _check_can_be_opened(network, experiment.model)
+    if experiment.submodel:
+        network = _cut(network, experiment.submodel, splits.train.images(slice(_FIRST_IMAGES)))
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         synchronize(network, experiment.synchronized_batch_normalization)
     distiller = InplaceDistiller(
@@ -60,13 +63,33 @@ def build(experiment, splits):
         distillation_weight=experiment.distillation_weight,
         temperature=experiment.temperature,
         divergence=experiment.divergence,
+        outside=teachers.load(experiment, splits),
+        teacher_dropout=experiment.teacher_dropout,
         seed=experiment.seed,
     )
+    _check_every_teacher_teaches(distiller, experiment)
     distiller.compile(
         optimizer=_optimizer(experiment, splits.steps_per_epoch(experiment.batch_size)),
         jit_compile=_JIT[experiment.jit],
     )
     return distiller
+
+
+def _cut(network, submodel, images):
+    """One sub-model with its initial weights; shared statistics begin as those of some images."""
+    if getattr(network, "needs_recalibration", False):
+        network.recalibrate(submodel, [images])
+    return flexible.cut(network, submodel)
+
+
+def _check_every_teacher_teaches(distiller, experiment):
+    rows, count = distiller.teachers, len(experiment.teachers)
+    idle = [k for k in range(count) if not rows[:, len(rows) + k].any()]
+    if idle:
+        raise ValueError(
+            f"Every teacher must teach; name t{idle[0] + 1} in the method, such as 0:t1+t2, or "
+            f"leave it out. Received: method={experiment.method!r}, teacher={experiment.teacher!r}"
+        )
 
 
 def _check_can_be_opened(network, model):

@@ -9,15 +9,18 @@ from ipkd_tf.training import settings
 from ipkd_tf.training.settings import number, setting
 
 METHODS = tuple(name for name in teachers.METHODS if name != "kd")  # It needs another network.
-_SUBSETS_OF_TEACHERS = re.compile(r"\s*\d+\s*:[\dt\s:+,]*\d\s*")
+_METHOD_HELP = (
+    f"{', '.join(METHODS)}, kd (the first --teacher teaches all), or teachers by number such as "
+    "0:6,1:2+6,2:t1 (t1: the first --teacher)"
+)
 
 
 def _parse_method(text):
-    if text not in METHODS and not _SUBSETS_OF_TEACHERS.fullmatch(text):
+    if text not in teachers.METHODS and not teachers.is_text(text):
         raise ValueError("neither a method nor teachers by number")
 
 
-_parse_method.__doc__ = f"One of {', '.join(METHODS)}, or teachers by number such as 0:6,1:2+6."
+_parse_method.__doc__ = f"One of {_METHOD_HELP}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,11 @@ class Experiment:
         'Further constructor arguments of the family as JSON, such as {"base": 2}.',
         parse=settings.parse_arguments,
     )
+    submodel: str = setting(
+        "",
+        "Train this sub-model alone, cut out of the family with the weights it has there, such as "
+        "exit_3; empty: all of them together. The name of the run ends in it.",
+    )
     initialize_from: str = setting(
         "",
         "Run directory or .keras file of the same model whose weights the network starts from; "
@@ -83,9 +91,19 @@ class Experiment:
 
     method: str = setting(
         "ipkd_ta_m",
-        f"Who teaches whom: {', '.join(METHODS)}, or teachers by number such as 0:6,1:2+6.",
+        f"Who teaches whom: {_METHOD_HELP}.",
         parse=_parse_method,
         section="method",
+    )
+    teacher: str = setting(
+        "",
+        "Frozen networks that teach as well, with commas between: a finished run such as "
+        "runs/big/seed{seed} ({seed}: this run's), one of its sub-models (RUN:exit_3; else the "
+        "largest), or a .keras file of a classification model.",
+        parse=settings.parse_teachers,
+    )
+    teacher_dropout: int = number(
+        0, "Teachers, drawn anew, that each training step does without.", at_least=0
     )
     distillation_weight: float = number(
         0.8, "Lambda: share of the teachers in a taught sub-model's loss.", at_least=0, at_most=1
@@ -214,6 +232,12 @@ class Experiment:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             settings.check(field, getattr(self, field.name))
+        asks = self.method == "kd" or re.search(r"\bt\d", self.method)
+        if bool(asks) != bool(self.teacher):
+            raise ValueError(
+                "teacher and method go together: kd, or t1 in a method such as 0:t1, asks for a "
+                f"teacher. Received: method={self.method!r}, teacher={self.teacher!r}"
+            )
 
     @property
     def constructor_arguments(self):
@@ -233,9 +257,15 @@ class Experiment:
         return settings.parse_epochs(self.learning_rate_drops)
 
     @property
+    def teachers(self):
+        """(path, name of the sub-model or "") of each outside teacher."""
+        return settings.parse_teachers(self.teacher.replace("{seed}", str(self.seed)))
+
+    @property
     def run_name(self):
-        default = f"{self.model}_{self.dataset}_{self.method}"
-        return self.name or re.sub(r"[^\w.]+", "_", default).strip("_")
+        default = re.sub(r"[^\w.]+", "_", f"{self.model}_{self.dataset}_{self.method}").strip("_")
+        name, end = self.name or default, f"_{self.submodel}" if self.submodel else ""
+        return name.removesuffix(end) + end
 
     @property
     def output_dir(self):

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from ipkd_tf import data
+from ipkd_tf.models import cost
 from ipkd_tf.output import files
 from ipkd_tf.training import (
     assembly,
@@ -21,6 +22,7 @@ from ipkd_tf.training import (
     progress,
     resume,
     summary,
+    teachers,
     workdir,
     workers,
 )
@@ -76,8 +78,9 @@ def run(experiment, callbacks=()):
 def _lead(experiment, strategy, sigterm, callbacks):
     directory = workdir.prepare(experiment)
     if _is_finished(directory, experiment):
-        print(f"{directory} holds this run, finished.")
         result = files.read_json(directory / "result.json")
+        teachers.check_same(result, experiment)
+        print(f"{directory} holds this run, finished.")
     else:
         _keep_environment(directory)
         result = _conclude(experiment, *_train(experiment, directory, strategy, sigterm, callbacks))
@@ -102,11 +105,12 @@ def _train(experiment, directory, strategy, sigterm, callbacks):
     tell = progress.reading() if workers.is_chief(strategy) else None
     splits = read_splits(experiment, tell)
     steps = splits.steps_per_epoch(experiment.batch_size)
+    identity = {**splits.identity(), **teachers.identity(experiment)}
     fresh = None
     with strategy.scope():
         distiller = assembly.build(experiment, splits)
         keeper = resume.Keeper(
-            directory, distiller, splits, steps, 60 * experiment.checkpoint_minutes, sigterm
+            directory, distiller, identity, steps, 60 * experiment.checkpoint_minutes, sigterm
         )
         if not keeper.restore() and experiment.initialize_from:
             source = experiment.initialize_from
@@ -117,7 +121,7 @@ def _train(experiment, directory, strategy, sigterm, callbacks):
         callbacks.insert(2, evaluation.Recalibration(_images_to_recalibrate(experiment, splits)))
     if workers.is_chief(strategy):
         print(_headline(experiment, splits, directory, keeper, fresh), flush=True)
-        callbacks += [_running_result(experiment, splits, keeper), *progress.callbacks()]
+        callbacks += [_running_result(experiment, keeper), *progress.callbacks()]
         if experiment.tensorboard:
             board = keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)
             callbacks.append(board)
@@ -132,13 +136,12 @@ def _images_to_recalibrate(experiment, splits):
     return batches.map(lambda images, labels: images)
 
 
-def _running_result(experiment, splits, keeper):
+def _running_result(experiment, keeper):
     """Keeps result.json up to date; whoever waits for the end of the run looks at its state."""
 
     def write(epoch, logs):
-        history = keeper.history
-        best = resume.best_epoch(history)
-        result = _result(experiment, splits, history, best, {"validation": best}, "running")
+        best = resume.best_epoch(keeper.history)
+        result = _result(experiment, keeper, {"validation": best}, "running")
         files.write_json(keeper.directory / "result.json", result)
 
     return keras.callbacks.LambdaCallback(on_epoch_end=write)
@@ -151,7 +154,8 @@ def _conclude(experiment, splits, distiller, keeper):
     with averaging.averaged(distiller):
         resume.save_network(distiller.network, directory / "last.keras")
         rows = _test(distiller.network, experiment, splits, best["epoch"], directory)
-    result = _result(experiment, splits, history, best, rows, "finished")
+    rows["parameters"] = cost.parameters(distiller.network)
+    result = _result(experiment, keeper, rows, "finished")
     summary.draw(result, history, directory)
     files.write_json(directory / "result.json", result)
     return result
@@ -234,9 +238,11 @@ def _headline(experiment, splits, directory, keeper, fresh):
     devices = ", ".join(environment.devices())
     begin = f"goes on after step {keeper.global_step}, for" if keeper.global_step else "trains for"
     epochs = "1 epoch" if experiment.epochs == 1 else f"{experiment.epochs} epochs"
+    alone = f", {experiment.submodel} alone" if experiment.submodel else ""
+    taught = f" by {experiment.teacher}" if experiment.teacher else ""
     text = (
-        f"{experiment.run_name} {begin} {epochs}: "
-        f"{experiment.model}, {experiment.method}, {experiment.dataset} ({counts}), on {devices}. "
+        f"{experiment.run_name} {begin} {epochs}: {experiment.model}{alone}, "
+        f"{experiment.method}{taught}, {experiment.dataset} ({counts}), on {devices}. "
         f"Outputs: {directory}"
     )
     if fresh is not None:
@@ -250,8 +256,10 @@ def _headline(experiment, splits, directory, keeper, fresh):
     return text
 
 
-def _result(experiment, splits, history, best, rows, state):
-    seconds = [row["seconds"] for row in history]
+def _result(experiment, keeper, rows, state):
+    seconds = [row["seconds"] for row in keeper.history]
+    examples = dict(keeper.identity)
+    teachers = {"teachers": examples.pop("teachers")} if experiment.teacher else {}
     return {
         "state": state,
         "name": experiment.run_name,
@@ -259,11 +267,12 @@ def _result(experiment, splits, history, best, rows, state):
         "dataset": experiment.dataset,
         "method": experiment.method,
         "seed": experiment.seed,
-        "best_epoch": best["epoch"],
-        "last_epoch": len(history),
+        "best_epoch": resume.best_epoch(keeper.history)["epoch"],
+        "last_epoch": len(keeper.history),
         **rows,
-        "examples": splits.examples(),
-        "data_digest": splits.identity()["digest"],
+        "data_digest": examples.pop("digest"),
+        "examples": examples,
+        **teachers,
         "seconds": {"training": round(sum(seconds), 3), "epoch": statistics.median(seconds)},
         "settings": dataclasses.asdict(experiment),
     }

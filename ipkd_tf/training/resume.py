@@ -28,7 +28,7 @@ class Keeper(keras.callbacks.Callback):
     Args:
         directory: Where history.csv, checkpoints/ and best.keras go.
         distiller: The compiled `InplaceDistiller`.
-        splits: The `Splits` it is trained on; a checkpoint of other data is refused.
+        identity: Dict of what tells its data and teachers; a checkpoint of others is refused.
         steps_per_epoch: Optimizer steps in an epoch.
         seconds: Time from one checkpoint to the next inside an epoch.
         sigterm: The `Sigterm` that may ask for the end.
@@ -46,13 +46,13 @@ class Keeper(keras.callbacks.Callback):
         Terminated: SIGTERM has come, the state is saved.
     """
 
-    def __init__(self, directory, distiller, splits, steps_per_epoch, seconds, sigterm):
+    def __init__(self, directory, distiller, identity, steps_per_epoch, seconds, sigterm):
         super().__init__()
         self.directory = directory
         self.history = []
         self.epoch = self.step = 0
         self._distiller = distiller
-        self._data = splits.identity()
+        self.identity = identity
         self._steps_per_epoch = steps_per_epoch
         self._seconds = seconds
         self._sigterm = sigterm
@@ -70,7 +70,7 @@ class Keeper(keras.callbacks.Callback):
         if (arrays := self._files.read()) is None:
             return False
         progress = json.loads(arrays.pop("progress").tobytes())
-        check_same_data(progress["data"], self._data, self.directory)
+        check_same_data(progress["data"], self.identity, self.directory)
         self._metrics = {name: a for name, a in arrays.items() if name.startswith("metrics/")}
         weights = {name: a for name, a in arrays.items() if name not in self._metrics}
         state.assign(state.variables(self._distiller), weights)
@@ -158,7 +158,7 @@ class Keeper(keras.callbacks.Callback):
         if self.step:
             arrays |= state.read_metrics(self._distiller)
         progress = {
-            "data": self._data,
+            "data": self.identity,
             "epoch": self.epoch,
             "step": self.step,
             "history": self.history,

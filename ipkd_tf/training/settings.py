@@ -107,6 +107,15 @@ def parse_widths(text):
     return widths
 
 
+def parse_teachers(text):
+    """Runs or .keras files with commas between, such as runs/big/seed0:exit_7,net.keras."""
+    # A colon before a slash is of the path (of a drive).
+    found = [re.fullmatch(r"(.+?)(?::([^:/\\]+))?", part.strip()) for part in text.split(",")]
+    if text and not all(found):
+        raise ValueError("empty")
+    return tuple((match[1], match[2] or "") for match in found if match)
+
+
 def parse_held_out(text):
     """Test, holdout:IMAGES or holdout:SHARE with a share between 0 and 1."""
     if text == "test":

@@ -27,12 +27,12 @@ class Splits:
 
 
 def check_same_data(there, here, where):
-    """Raises ValueError unless `Splits.identity` of what a run was trained on equals today's."""
+    """Raises ValueError unless the identity of what a run was trained with equals today's."""
     different = [name for name in here if there.get(name) != here[name]]
     if different:
         raise ValueError(
-            "the data are not those the run was trained on, so that images of one part may be in "
-            "another now; restore them, or train anew in another --workdir. Received: "
+            "the data or the teachers are not those the run was trained with (images of one part "
+            "may be in another now); restore them, or train anew in another --workdir. Received: "
             + ", ".join(f"{name}={here[name]} ({there.get(name)} there)" for name in different)
             + f", run={str(where)!r}"
         )

@@ -8,7 +8,7 @@ import signal
 import statistics
 import subprocess
 
-from ipkd_tf.training import finished_run, settings
+from ipkd_tf.training import finished_run, settings, teachers
 from ipkd_tf.training.experiment import Experiment
 
 # What asks for an end, and what the run is told: a terminal that was closed is as good as SIGTERM.
@@ -35,9 +35,10 @@ class Run:
 
     @property
     def result(self):
-        """What result.json holds once this run, with these settings, is finished; None before."""
+        """What result.json holds once this run, with these settings and teachers, is finished."""
         try:
             run = finished_run.open_run(self.directory)
+            teachers.check_same(run.result, self.experiment)
         except ValueError:
             return None
         same = settings.identity(run.experiment) == settings.identity(self.experiment)
@@ -46,6 +47,8 @@ class Run:
 
 def sweep(runs):
     """Runs what is not finished, in the order given; a failed run does not stop the others.
+
+    A run that another one names as its teacher comes before that.
 
     SIGINT, SIGTERM and SIGHUP are passed on to the run that is going on, which saves and ends;
     the sweep then ends too.
@@ -58,10 +61,11 @@ def sweep(runs):
         each, and the number of the signal that stopped the sweep, or None.
 
     Raises:
-        ValueError: Two runs would write to the same directory, or one data set was not the same
-            for all.
+        ValueError: Two runs would write to the same directory, runs are each other's teachers, or
+            one data set was not the same for all.
     """
     _check_directories(runs)
+    runs = _teachers_first(runs)
     _check_data(runs)
     failed = {}
     with _Forwarding() as forwarding:
@@ -79,6 +83,26 @@ def sweep(runs):
                 print(f"{name} did not reach its last epoch, status {status}", flush=True)
     _check_data(runs)
     return failed, forwarding.received
+
+
+def _teachers_first(runs):
+    """The runs in their order, but for teachers that stand behind their students."""
+    by_directory = {run.directory.resolve(): run for run in runs}
+    ordered = {}
+
+    def add(run, students):
+        directory = run.directory.resolve()
+        if directory in students:
+            around = " <- ".join(map(str, [*students, directory]))
+            raise ValueError(f"Expected no run that teaches itself. Received: {around}")
+        for path, _ in run.experiment.teachers:
+            if (teacher := pathlib.Path(path).resolve()) in by_directory:
+                add(by_directory[teacher], [*students, directory])
+        ordered[directory] = run
+
+    for run in runs:
+        add(run, [])
+    return list(ordered.values())
 
 
 def _check_data(runs):

@@ -10,7 +10,7 @@ from absl.testing import parameterized
 
 from ipkd_tf import models
 from ipkd_tf.distillation import distiller as distillation
-from ipkd_tf.distillation import losses
+from ipkd_tf.distillation import losses, outside
 from ipkd_tf.training import optimizers
 
 
@@ -247,6 +247,90 @@ class OutsideTest(tf.test.TestCase, parameterized.TestCase):
                 distillation.InplaceDistiller(network, teachers="kd", outside=teacher)
         with self.assertRaisesRegex(ValueError, "pass a trained model as outside="):
             distillation.InplaceDistiller(network, teachers="kd")
+
+    def test_probabilities_count_as_their_logarithms(self):
+        (x, y), teacher = _data(), self.teacher()
+        probabilities = keras.Sequential([teacher, keras.layers.Softmax()])
+        losses_of = [
+            _compiled(_linear(), teachers="kd", outside=[one]).test_on_batch(x, y)
+            for one in (teacher, probabilities)
+        ]
+        self.assertAllClose(*losses_of, 1e-5)
+        sigmoid = keras.Sequential([teacher, keras.layers.Activation("sigmoid")])
+        with self.assertRaisesRegex(ValueError, "Expected logits.*ends in sigmoid"):
+            _compiled(_linear(), teachers="kd", outside=[sigmoid])
+
+
+class VirtualTest(tf.test.TestCase, parameterized.TestCase):
+    def test_the_mean_teaches_as_a_constant(self):
+        network, (x, y), weight, temperature = _linear(outputs=2), _data(), 0.8, 3.0
+        before = [head.get_weights() for head in network.layers[1:]]
+        logits = [x @ kernel + bias for kernel, bias in before]
+        mean = np.log((_softmax(logits[0]) + _softmax(logits[1])) / 2)
+        target = _softmax(mean / temperature)
+        distiller = _compiled(network, teachers="0:mean,1:mean", temperature=temperature)
+        distiller.train_on_batch(x, y)
+        for head, (kernel, _), a in zip(network.layers[1:], before, logits, strict=True):
+            gradient = (1 - weight) * (_softmax(a) - np.eye(4)[y])
+            gradient += weight * temperature * (_softmax(a / temperature) - target)
+            expected = kernel - 0.1 * x.T @ gradient / len(x)
+            self.assertAllClose(head.kernel, expected, 1e-5, 1e-6)
+
+    def test_the_moving_average_teaches_as_a_frozen_copy_would(self):
+        (x, y), ema = _data(), 0.75
+        network = _linear(outputs=2)
+        distiller = distillation.InplaceDistiller(network, teachers="0:ema,1:ema")
+        distiller.compile(optimizer=optimizers.SGD(0.1, use_ema=True, ema_momentum=ema))
+        copy = keras.models.clone_model(network)
+        copy.set_weights(network.get_weights())
+        by_copy = _compiled(_linear(outputs=2), teachers="kd", outside=[copy])
+        for _ in range(3):  # At the first step the average is the network itself.
+            for model in (distiller, by_copy):
+                model.train_on_batch(x, y)
+            if distiller.optimizer.iterations == 1:
+                average = network.get_weights()
+            pairs = zip(average, network.get_weights(), strict=True)
+            average = [ema * old + (1 - ema) * new for old, new in pairs]
+            copy.set_weights(average)
+            by_copy.set_outside([copy])
+            by_copy.train_function = None
+            for one, other in zip(network.get_weights(), by_copy.get_weights(), strict=True):
+                self.assertAllClose(one, other, 1e-5, 1e-6)
+        self.assertLen(distiller.trainable_weights, 4)
+
+    def test_a_step_without_some_teachers(self):
+        (x, y), matrix = _data(), [[0, 0.5, 0.5], [0, 0, 1], [0, 0, 0]]
+        kept = {
+            (0, 2): [[0, 0, 1], [0, 0, 1], [0, 0, 0]],
+            (0, 1): [[0, 1, 0], [0, 0, 0], [0, 0, 0]],
+        }
+        seen = set()
+        distiller = _compiled(_linear(), teachers=matrix, teacher_dropout=1, seed=2)
+        self.assertEqual(distiller.get_config()["teacher_dropout"], 1)
+        for step in range(6):
+            keep = outside.draw_kept(distiller.teachers, 1, 2, tf.constant(step)).numpy()
+            self.assertAllEqual(outside.draw_kept(distiller.teachers, 1, 2, step), keep)
+            columns = (0, *np.flatnonzero(keep[1:]) + 1)
+            seen.add(columns)
+            of_step = _compiled(_linear(), teachers=kept[columns])
+            of_step.set_weights(distiller.get_weights())
+            for model in (distiller, of_step):
+                model.train_on_batch(x, y)
+            for one, other in zip(distiller.get_weights(), of_step.get_weights(), strict=True):
+                self.assertAllClose(one, other, 1e-5, 1e-6)
+        self.assertEqual(seen, {*kept})
+
+    def test_refusals(self):
+        distiller = distillation.InplaceDistiller(_linear(), teachers="0:ema")
+        with self.assertRaisesRegex(ValueError, "use_ema=True.*Received: use_ema=False"):
+            distiller.compile(optimizer=optimizers.SGD(0.1))
+        for count in (2, -1, 0.5):
+            with self.assertRaisesRegex(ValueError, "below the 2.*Received: teacher_dropout="):
+                _compiled(_linear(), teachers="ipkd_ta_m", teacher_dropout=count)
+        network = _linear()
+        network.needs_recalibration = True
+        with self.assertRaisesRegex(ValueError, "statistics.*Received: teachers='0:ema'"):
+            _compiled(network, teachers="0:ema")
 
 
 class DrawnNetwork(keras.Model):

@@ -338,6 +338,32 @@ class ExtremesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(loss, np.mean(hard + soft), rtol=1e-5)
 
 
+class TeachersOfAStepTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(*losses.DIVERGENCES)
+    def test_dropped_teachers_leave_their_shares_to_the_others(self, divergence):
+        labels, logits = random_problem()
+        outside = list(random_problem(seed=5)[1][:2])
+        whole = np.zeros([4, 6])
+        whole[0, [1, 2, 4]], whole[1, 3], whole[2, [4, 5]] = 1 / 3, 1, 1 / 2
+        # Without 2, 3 and 4: 1 alone teaches 0, nobody teaches 1, t2 alone teaches 2.
+        left = np.zeros([4, 6])
+        left[0, 1] = left[2, 5] = 1
+        keep = tf.constant([1.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+        settings = (0.8, 2.0, divergence)
+        dropped = losses.per_example_losses(
+            labels, list(logits), whole, *settings, outside=outside, keep=keep
+        )
+        hard, soft, _ = slow_objective(labels, logits, left, *settings, outside=outside)
+        self.assertAllClose(dropped[0], hard, 1e-5)
+        self.assertAllClose(dropped[1], soft, 1e-4, 1e-5)
+
+    def test_the_mean_is_that_of_the_probabilities(self):
+        _, logits = random_problem()
+        mean = np.mean([np.exp(log_softmax(a)) for a in np.float64(logits)], axis=0)
+        found = losses.mean_logits(list(logits))
+        self.assertAllClose(log_softmax(np.float64(found)), np.log(mean), 1e-5)
+
+
 class BatchTest(tf.test.TestCase, parameterized.TestCase):
     def setUp(self):
         super().setUp()

@@ -75,6 +75,17 @@ class TextTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(ValueError, f"{named}.*Received: teachers="):
             teachers.from_spec(text, 2, outside)
 
+    def test_virtual_teachers_have_the_last_columns(self):
+        self.assertAllEqual(
+            teachers.from_spec("0:ema+1,1:mean", 2), [[0, 0.5, 0, 0.5], [0, 0, 1, 0]]
+        )
+        self.assertAllEqual(
+            teachers.from_spec("0:ema,1:t1", 2, outside=2), [[0, 0, 0, 0, 1], [0, 0, 1, 0, 0]]
+        )
+        self.assertEqual(teachers.find_virtual("0:ema+1,1:mean"), ("mean", "ema"))
+        for other in ("ipkd_ta_m", "none", np.zeros((2, 2)), "0:1"):
+            self.assertEqual(teachers.find_virtual(other), ())
+
     def test_two_digits(self):
         weights = teachers.from_spec("9:10+11", 12)
         self.assertAllEqual(np.argwhere(weights), [[9, 10], [9, 11]])
@@ -99,6 +110,8 @@ class TextTest(tf.test.TestCase, parameterized.TestCase):
         "0:1t",
         "0:t1+",
         "0:T1",
+        "0:means",
+        "mean:0",
         "0:" + "9" * 5000,
     )
     def test_unreadable(self, text):

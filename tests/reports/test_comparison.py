@@ -2,10 +2,11 @@
 
 import math
 import pathlib
+import shutil
 
 from absl.testing import absltest
 
-from ipkd_tf.reports import comparison, paper, runs
+from ipkd_tf.reports import comparison, paper, runs, tables
 from tests.reports.results import write_result
 
 # 0.975 quantile of Student's t with 2 degrees of freedom, from a printed table.
@@ -43,6 +44,50 @@ class ComparisonTest(absltest.TestCase):
         self.assertAlmostEqual(ipkd.loc["exit_1", "confidence_high"], 2 + half, places=5)
         self.assertEqual(ipkd.loc["exit_1", "pairs"], 3)
         self.assertAlmostEqual(ipkd.loc["average", "difference"], 1)
+
+    def test_each_alone_is_a_column_with_what_all_take_together(self):
+        changes = {"parameters": 210, "seconds": {"training": 40.0}}
+        for seed in (0, 1):
+            write_result(self.root, "none", seed, (0.5, 0.7), changes=changes)
+            for name, accuracy, parameters, seconds in (
+                ("exit_1", 0.6, 100, 10.0 + seed),
+                ("exit_2", 0.8, 200, 30.0),
+            ):
+                write_result(
+                    self.root,
+                    seed=seed,
+                    name=name,
+                    accuracies=(accuracy,),
+                    submodels=(name,),
+                    submodel=name,
+                    changes={"parameters": parameters, "seconds": {"training": seconds}},
+                )
+        (one,) = self.compare()
+        self.assertEqual([variant.method for variant in one.variants], ["none", "alone"])
+        self.assertEqual(one.submodels, ["exit_1", "exit_2", "average"])
+        cells = one.of("alone", "")
+        self.assertAlmostEqual(cells.loc["average", "accuracy"], 70)
+        self.assertAlmostEqual(cells.loc["exit_1", "difference"], 10)
+        self.assertEqual(cells.loc["average", "pairs"], 2)
+        self.assertEqual([*one.training.loc[("none", "")]], [1, 210, 40])
+        self.assertEqual([*one.training.loc[("alone", "")]], [2, 300, 40.5])
+        table = tables.training(one).cells
+        self.assertEqual([*table.loc["Each alone"]], ["2", "300", "40"])
+        # Of one alone, the average would be of other sub-models than the baseline's.
+        shutil.rmtree(self.root / "exit_2")
+        (one,) = self.compare()
+        self.assertTrue(math.isnan(one.of("alone", "").loc["average", "accuracy"]))
+
+    def test_outside_teachers_make_columns_of_their_own(self):
+        write_result(self.root)
+        for name in ("runs/a/seed{seed}", "runs/b/seed{seed},x.keras"):
+            write_result(self.root, "kd", name=name.replace("/", "_"), teacher=name)
+        (one,) = self.compare()
+        methods = [variant.method for variant in one.variants]
+        self.assertEqual(methods, ["none", "kd by a", "kd by b,x.keras"])
+        self.assertEqual(paper.title("kd by a"), "KD by a")
+        self.assertAlmostEqual(one.of("kd by a", "").loc["average", "difference"], 0)
+        self.assertIsNone(tables.training(one))
 
     def test_only_seeds_of_both_are_paired(self):
         write_result(self.root, "none", 0, (0.5, 0.5))
