@@ -25,6 +25,7 @@ class Settings:
 
     models: tuple = ("msdnet", "slimmable_mobilenet_v1")
     methods: tuple = ("none", "ipkd_ta_m")
+    teacher: str = ""  # a preset, of methods that ask for an outside teacher
     batch_size: int = 0  # 0: 128 for slimmable networks, else 64
     image_size: int = 32
     precision: str = "float32"
@@ -41,7 +42,12 @@ class Settings:
 
     def workload(self, model, method="ipkd_ta_m", **changes):
         batch_size = self.batch_size or (128 if model.startswith("slimmable") else 64)
-        settings = {"image_size": self.image_size, "precision": self.precision, "jit": self.jit}
+        settings = {
+            "teacher": self.teacher,
+            "image_size": self.image_size,
+            "precision": self.precision,
+            "jit": self.jit,
+        }
         return Workload(model, method, **{"batch_size": batch_size, **settings, **changes})
 
     def workloads(self):

@@ -30,6 +30,7 @@ class Workload:
 
     model: str = "msdnet"
     method: str = "ipkd_ta_m"
+    teacher: str = ""  # outside teacher of a method that asks for one: a preset
     batch_size: int = 64
     num_classes: int = 10
     image_size: int = 32
@@ -38,19 +39,20 @@ class Workload:
     jit: str = "auto"
 
     def network(self):
+        return self._build(self.model, **self.arguments)
+
+    def _build(self, model, **arguments):
+        sizes = {"num_classes": self.num_classes, "image_size": self.image_size}
         with _dtype_policy(self.precision):
-            return models.from_preset(
-                self.model,
-                num_classes=self.num_classes,
-                image_size=self.image_size,
-                **self.arguments,
-            )
+            return models.from_preset(model, **sizes, **arguments)
 
     def distiller(self):
         """The network in a compiled distiller."""
         network = self.network()
+        asks = self.method == "kd" or "t1" in self.method
+        outside = [self._build(self.teacher)] if self.teacher and asks else []
         with _dtype_policy(self.precision):  # of a float16 distiller Keras scales the loss
-            distiller = InplaceDistiller(network, teachers=self.method)
+            distiller = InplaceDistiller(network, teachers=self.method, outside=outside)
             optimizer = optimizers.SGD(0.1, momentum=0.9, weight_decay=1e-4)
             distiller.compile(optimizer=optimizer, jit_compile=_JIT[self.jit])
         return distiller

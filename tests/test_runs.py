@@ -9,6 +9,7 @@ from absl.testing import absltest, parameterized
 
 from ipkd_tf import models
 from ipkd_tf.distillation import teachers
+from ipkd_tf.models import cost
 from ipkd_tf.reports import paper
 from ipkd_tf.training.experiment import METHODS
 from tests import test_train_main
@@ -23,6 +24,21 @@ QUICKSTARTS = {
     "quickstart_slimmable",
     "quickstart_hne",
     "quickstart_plain_cnn",
+}
+TAUGHT_BY = {
+    "takd_plain_cnn_10": [],
+    "takd_plain_cnn_10_6": ["plain_cnn_10"],
+    "takd_plain_cnn_10_6_4": ["plain_cnn_10_6"],
+    "takd_plain_cnn_10_6_4_2": ["plain_cnn_10_6_4"],
+    "takd_plain_cnn_10_2": ["plain_cnn_10"],
+    "takd_plain_cnn_2": [],
+    "takd_plain_cnn_dense_4": ["plain_cnn_10", "plain_cnn_10_6"],
+    "takd_plain_cnn_dense_2": ["plain_cnn_10", "plain_cnn_10_6", "plain_cnn_dense_4"],
+    "takd_resnet_110": [],
+    "takd_resnet_110_20": ["resnet_110"],
+    "takd_resnet_110_20_8": ["resnet_110_20"],
+    "takd_resnet_110_8": ["resnet_110"],
+    "takd_resnet_8": [],
 }
 CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
 
@@ -41,7 +57,9 @@ class RunsTest(test_train_main.MainTestCase):
 
     def test_there_are_all(self):
         names = {f"{group}_{method}" for group in FULL + SMALL for method in METHODS}
-        self.assertEqual({*RUNS}, names | QUICKSTARTS)
+        names |= {*QUICKSTARTS, *TAUGHT_BY}
+        names |= {f"plain_cnn_exits_{method}" for method in ("none", "ipkd_ta_1", "ipkd_ta_m")}
+        self.assertEqual({*RUNS}, names)
         self.assertLen(FULL, 16 // 4)
 
     @parameterized.parameters(*RUNS)
@@ -50,8 +68,36 @@ class RunsTest(test_train_main.MainTestCase):
         self.assertEqual(experiment.output_dir, f"runs/{name}/seed0")
         settings = experiment.model, CLASSES[experiment.dataset], experiment.image_size
         network = build(*settings)
-        teachers.from_spec(experiment.method, len(network.outputs))
+        weights = teachers.from_spec(
+            experiment.method, len(network.outputs), len(experiment.teachers)
+        )
+        self.assertTrue(weights[:, len(network.outputs) :].any(axis=0).all())
         self.assertEqual(network.outputs[0].shape, (None, CLASSES[experiment.dataset]))
+
+    @parameterized.parameters(*TAUGHT_BY)
+    def test_chains_name_the_runs_before(self, name):
+        experiment = self.read(name)
+        expected = [f"runs/takd_{teacher}/seed0" for teacher in TAUGHT_BY[name]]
+        self.assertEqual([path for path, _ in experiment.teachers], expected)
+        header = (ROOT / f"runs/{name}.flags").read_text()
+        self.assertIn(f"--flagfile=runs/{name}.flags\n", header)
+        network = build(experiment.model, 10, 0)
+        for path, _ in experiment.teachers:  # a teacher is larger
+            teacher = self.read(pathlib.Path(path).parent.name)
+            larger = build(teacher.model, 10, 0)
+            self.assertGreater(larger.count_params(), network.count_params())
+            self.assertEqual(teacher.dataset, experiment.dataset)
+            self.assertEqual(teacher.validation, experiment.validation)
+
+    def test_the_exits_take_the_arithmetic_of_their_frozen_chain(self):
+        chain = [self.read("takd_plain_cnn_10_6_4_2"[:end]) for end in (17, 19, 21, 23)]
+        costs = [cost.multiply_adds(build(run.model, 10, 0)) for run in chain]
+        # Forward and two gradients of each; of each but the last also forward as a teacher.
+        frozen = chain[0].epochs * (3 * sum(costs) + sum(costs[:-1]))
+        for method in ("none", "ipkd_ta_1", "ipkd_ta_m"):
+            exits = self.read(f"plain_cnn_exits_{method}")
+            own = exits.epochs * 3 * cost.multiply_adds(build(exits.model, 10, 0))
+            self.assertBetween(own / frozen, 0.998, 1.002)
 
     @parameterized.parameters(*FULL, *SMALL)
     def test_methods_differ_in_one_visible_line(self, group):

@@ -31,6 +31,13 @@ class WorkloadTest(tf.test.TestCase, parameterized.TestCase):
         for old, new in zip(before, distiller.trainable_variables, strict=True):
             self.assertNotAllEqual(old, new)
 
+    def test_an_outside_teacher_is_there_for_those_who_ask(self):
+        settings = dataclasses.replace(SETTINGS, teacher=TINY)
+        taught = settings.workload(TINY, "kd").distiller()
+        self.assertAllEqual(taught.teachers, [[0, 0, 1]] * 2)
+        self.assertGreater(settings.workload(TINY, "kd").step(taught)(), 0)
+        self.assertEqual(settings.workload(TINY, "none").distiller().teachers.shape, (2, 2))
+
     def test_precision_is_the_networks_and_does_not_stay(self):
         distiller = SETTINGS.workload(TINY, precision="mixed_float16").distiller()
         self.assertEqual(distiller.network.get_layer("conv_1").compute_dtype, "float16")

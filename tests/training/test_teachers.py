@@ -169,7 +169,7 @@ class SettingsTest(TeacherTest):
             self.experiment(method=method, teacher=teacher)
 
     def test_no_teacher_between_commas(self):
-        with self.assertRaisesRegex(ValueError, "with commas between. Received: teacher='a,,b'"):
+        with self.assertRaisesRegex(ValueError, "with commas between.*Received: teacher='a,,b'"):
             self.experiment(teacher="a,,b")
 
 
