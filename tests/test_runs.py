@@ -24,6 +24,7 @@ QUICKSTARTS = {
     "quickstart_slimmable",
     "quickstart_hne",
     "quickstart_plain_cnn",
+    "quickstart_sp",
 }
 TAUGHT_BY = {
     "takd_plain_cnn_10": [],

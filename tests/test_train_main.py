@@ -133,7 +133,7 @@ class CommandTest(parameterized.TestCase):
 
 
 class RunFilesTest(parameterized.TestCase):
-    @parameterized.parameters("quickstart", "quickstart_slimmable")
+    @parameterized.parameters("quickstart", "quickstart_slimmable", "quickstart_sp")
     def test_committed_runs_parse(self, name):
         argv = ["train_main.py", f"--flagfile={ROOT / 'runs' / name}.flags"]
         with flagsaver.flagsaver():

@@ -29,11 +29,14 @@ def table(result):
 
 
 def score_table(title, rows):
-    """Rows of `evaluation.evaluate` as text under a title, with their average."""
-    costs = [(one.label, one.name, "{:,}") for one in cost.COSTS]
+    """Rows of `evaluation.evaluate` as text, every cost a column, under a title; their average."""
+    scores = {"name", *(key for _, key, _ in _SCORES)}
+    labels = {one.name: one.label for one in cost.COSTS}
+    costs = [key for key in rows[0] if key not in scores]
     average = {key: sum(row[key] for row in rows) / len(rows) for _, key, _ in _SCORES}
-    average |= {"name": "average", **{key: "" for _, key, _ in costs}}
-    columns = [("sub-model", "name", "{}"), *_SCORES, *costs]
+    average |= {"name": "average", **dict.fromkeys(costs, "")}
+    columns = [("sub-model", "name", "{}"), *_SCORES]
+    columns += [(labels.get(key, key.replace("_", " ")), key, "{:,}") for key in costs]
     return f"{title}\n{tables.text([*rows, average], columns)}"
 
 

@@ -58,6 +58,13 @@ class TableTest(absltest.TestCase):
     def test_table(self):
         self.assertEqual(summary.table(RESULT), TABLE)
 
+    def test_further_costs_are_columns(self):
+        rows = [{**row, "bit_operations": 4096} for row in ROWS]
+        lines = summary.score_table("bits", rows).splitlines()
+        self.assertTrue(lines[1].endswith("multiply-adds    bit operations"))
+        self.assertEqual(lines[2].split()[-2:], ["1,500,000", "4,096"])
+        self.assertEqual(lines[-1].split(), TABLE.splitlines()[-1].split())
+
 
 class FiguresTest(absltest.TestCase):
     def test_both_are_images_of_a_readable_size(self):
