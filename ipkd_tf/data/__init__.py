@@ -7,7 +7,14 @@ import numpy as np
 
 from ipkd_tf.data import splits
 from ipkd_tf.data.augmentation import Augmentation
-from ipkd_tf.data.examples import Examples, ImageDataset, collect, mean_and_std
+from ipkd_tf.data.examples import (
+    Examples,
+    ImageDataset,
+    collect,
+    explain_failure,
+    mean_and_std,
+)
+from ipkd_tf.data.memory import free_memory
 from ipkd_tf.data.pipeline import evaluation, training, training_epochs
 from ipkd_tf.data.splits import draw, hold_out
 
@@ -17,6 +24,7 @@ __all__ = [
     "ImageDataset",
     "draw",
     "evaluation",
+    "explain_failure",
     "hold_out",
     "load",
     "read",
@@ -29,12 +37,16 @@ def read(
     name,
     data_dir=None,
     image_size=None,
+    centre_crop=0.0,
     train_examples=None,
     test_examples=None,
     seed=0,
+    memory=None,
+    windows=False,
+    skip_broken=0,
     progress=None,
 ) -> ImageDataset:
-    """Reads an image classification data set into memory.
+    """Reads an image classification data set into memory, or opens it to be read when asked for.
 
     Args:
         name: "digits" (comes along, no download), "cifar10", "cifar100", "tfds:NAME" for any
@@ -42,19 +54,27 @@ def read(
             images per class (layouts: `ipkd_tf.data.folder`).
         data_dir: Where TFDS data sets are stored or will be; None for TFDS's own default. Only for
             TFDS sets.
-        image_size: Side of the square in pixels that images are scaled to (antialiased, aspect
-            ratio not kept). None keeps the native size (digits: 32), if all are squares of one.
+        image_size: Side of the square in pixels that images are scaled to (antialiased). None
+            keeps the native size (digits: 32), if all are squares of one.
+        centre_crop: Which part is scaled to that: the square in the middle with this share of the
+            shorter side, such as 0.875; 0 for the whole image, whose aspect ratio is not kept.
         train_examples, test_examples: Take a stratified subset of this many; None takes all.
         seed: Chooses the subset. It is no run's seed: leave it alone and all runs see the same
             subset.
+        memory: Bytes that pixels may take; what needs more is read from its files, batch by batch.
+            None for half of the memory that is free.
+        windows: Whether training batches are windows of the originals
+            (`Augmentation(resized_crop=...)`): then what is scaled is read from its files, too.
+        skip_broken: How many images may turn out to be broken. Each is replaced by the next
+            example of the same part, and named in `Examples.skipped`.
         progress: Function of (images read, images to read), called every few hundred images.
 
     Returns:
         `ImageDataset`.
 
     Raises:
-        ValueError: An unknown name, or data that is missing, incomplete, broken or too large for
-            memory; says what to do about it.
+        ValueError: An unknown name, or data that is missing, incomplete or broken; says what to do
+            about it.
 
     Example:
         >>> digits = ipkd_tf.data.read("digits")
@@ -69,23 +89,28 @@ def read(
                 "Choose a whole number from 1 on, or None for the data set's own. "
                 f"Received: {setting}={value}"
             )
-    source = _open(name, data_dir, image_size)
-    chosen = [
-        splits.subset(source.train_labels, train_examples, "train_examples", seed),
-        splits.subset(source.test_labels, test_examples, "test_examples", seed),
-    ]
-    total, trained = sum(map(len, chosen)), len(chosen[0])
-    images = collect(name, source.decode(*chosen), total, source.size, progress)
-    labels = source.train_labels[chosen[0]], source.test_labels[chosen[1]]
-    whole = Examples(images, np.concatenate(labels))
-    train, test = whole.subset(slice(trained)), whole.subset(slice(trained, None))
+    if not 0 <= centre_crop <= 1:
+        raise ValueError(f"Expected a share from 0 to 1. Received: centre_crop={centre_crop}")
+    source = _open(name, data_dir, image_size, centre_crop, skip_broken, progress)
+    labels = source.train_labels, source.test_labels
+    chosen = (
+        splits.subset(labels[0], train_examples, "train_examples", seed),
+        splits.subset(labels[1], test_examples, "test_examples", seed),
+    )
+    images, rows = source.images, np.concatenate([chosen[0], chosen[1] + len(labels[0])])
+    needed = len(rows) * int(np.prod(images.image_shape))
+    if needed <= (free_memory() // 2 if memory is None else memory):
+        if not (windows and images.scaled):
+            images, rows = collect(images, rows, progress), np.arange(len(rows))
+    whole = Examples(images, np.concatenate([labels[0][chosen[0]], labels[1][chosen[1]]]), rows)
+    train, test = (whole.subset(part) for part in np.split(np.arange(len(rows)), [len(chosen[0])]))
     statistics = source.statistics or mean_and_std(train)
     return ImageDataset(
         name, train, test, source.class_names, *statistics, source=source.description
     )
 
 
-def _open(name, data_dir, image_size):
+def _open(name, data_dir, image_size, centre_crop, skip_broken, progress):
     # A source is imported when asked for, so that `import ipkd_tf` stays quick.
     kind, _, argument = name.partition(":")
     if name == "digits":
@@ -95,11 +120,13 @@ def _open(name, data_dir, image_size):
     if name in ("cifar10", "cifar100") or (kind == "tfds" and argument):
         from ipkd_tf.data import tfds_source
 
-        return tfds_source.open_tfds(argument or name, data_dir, image_size)
+        return tfds_source.open_tfds(
+            argument or name, data_dir, image_size, centre_crop, skip_broken, progress
+        )
     if kind == "folder" and argument:
         from ipkd_tf.data import folder
 
-        return folder.open_folder(argument, image_size)
+        return folder.open_folder(argument, image_size, centre_crop, skip_broken)
     raise ValueError(
         "Unknown data set. Choose digits, cifar10, cifar100, tfds:NAME (a set of TensorFlow "
         "Datasets with the features image and label) or folder:PATH (one folder of images per "

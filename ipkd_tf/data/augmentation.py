@@ -7,12 +7,16 @@ import numbers
 import tensorflow as tf
 
 # Each transformation folds its own constant into the seed, so a new one changes no existing draw.
-_CROP, _FLIP, _ROTATION, _CUTOUT, _MIXUP = range(5)
+_CROP, _FLIP, _ROTATION, _CUTOUT, _MIXUP, _WINDOW, _JITTER = range(7)
+_ATTEMPTS = 10  # windows drawn of an image, of which the first that fits is taken
+_GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue in what the eye sees as brightness
 _PIXELS = numbers.Integral, lambda value: value >= 0, "a whole number of pixels, 0 for none"
 _NUMBERS = {
     "crop_padding": _PIXELS,
     "cutout": _PIXELS,
     "rotation": (numbers.Real, lambda value: 0 <= value <= 180, "between 0 and 180 degrees"),
+    "resized_crop": (numbers.Real, lambda value: 0 <= value <= 1, "a share from 0 to 1"),
+    "jitter": (numbers.Real, lambda value: 0 <= value <= 1, "a strength from 0 to 1"),
     "mixup": (numbers.Real, lambda value: value >= 0, "a number from 0 on"),
     "label_smoothing": (numbers.Real, lambda value: 0 <= value < 1, "at least 0 and below 1"),
 }
@@ -35,6 +39,11 @@ class Augmentation:
         label_smoothing: Share of the label that is spread evenly over all classes (Szegedy et al.
             2016, section 7).
         num_classes: Number of classes; needed by mixup and label_smoothing alone.
+        resized_crop: Take, of each image, a random window with at least this share of its area, 3/4
+            to 4/3 as wide as high, and scale it to the size of all; 0.08 is usual for photographs.
+            It happens first, where images are read: of files before they are scaled down.
+        jitter: Strength, such as 0.4, of random changes of each image's brightness, contrast and
+            saturation, one after another: factors from 1 - jitter to 1 + jitter. After rotation.
 
     Call arguments:
         images: uint8 `[batch, height, width, 3]` of static shape.
@@ -60,6 +69,8 @@ class Augmentation:
     mixup: float = 0.0
     label_smoothing: float = 0.0
     num_classes: int | None = None
+    resized_crop: float = 0.0
+    jitter: float = 0.0
 
     def __post_init__(self):
         if not isinstance(self.flip, bool):
@@ -78,12 +89,24 @@ class Augmentation:
     def _changes_labels(self):
         return self.mixup > 0 or self.label_smoothing > 0
 
+    def draw_windows(self, batch_size, seed):
+        """What `Examples.gather` takes as windows; None for the whole of each image."""
+        if not self.resized_crop:
+            return None
+        seed = tf.random.fold_in(seed, _WINDOW)
+        numbers = tf.random.stateless_uniform((batch_size, _ATTEMPTS, 4), seed)
+        area, ratio, x, y = tf.unstack(numbers, axis=2)
+        area = self.resized_crop + (1 - self.resized_crop) * area
+        return tf.stack([area, (4 / 3) ** (2 * ratio - 1), x, y], axis=2)
+
     def __call__(self, images, labels, seed):
         if self.crop_padding or self.flip:
             crop, flip = (tf.random.fold_in(seed, constant) for constant in (_CROP, _FLIP))
             images = crop_and_flip(images, self.crop_padding, crop, flip if self.flip else None)
         if self.rotation:
             images = rotate(images, self.rotation, tf.random.fold_in(seed, _ROTATION))
+        if self.jitter:
+            images = jitter(images, self.jitter, tf.random.fold_in(seed, _JITTER))
         if self.cutout:
             images = cut_out(images, self.cutout, tf.random.fold_in(seed, _CUTOUT))
         if self._changes_labels:
@@ -133,6 +156,28 @@ def rotate(images, degrees, seed):
         interpolation="NEAREST",
         fill_mode="CONSTANT",
     )
+
+
+def jitter(images, strength, seed):
+    """Multiplies each image's brightness, contrast and saturation by factors near 1, in turn.
+
+    Source: torchvision's ColorJitter, in a fixed order.
+    """
+    factors = tf.random.stateless_uniform(
+        (3, len(images), 1, 1, 1), seed, 1 - strength, 1 + strength
+    )
+    brightness, contrast, saturation = tf.unstack(factors)
+
+    def grey(pixels):
+        return tf.reduce_sum(pixels * _GREY, axis=-1, keepdims=True)
+
+    def blend(factor, pixels, other):
+        return tf.clip_by_value(other + factor * (pixels - other), 0.0, 255.0)
+
+    pixels = blend(brightness, tf.cast(images, tf.float32), 0.0)
+    pixels = blend(contrast, pixels, tf.reduce_mean(grey(pixels), axis=(1, 2), keepdims=True))
+    pixels = blend(saturation, pixels, grey(pixels))
+    return tf.cast(tf.round(pixels), images.dtype)
 
 
 def cut_out(images, side, seed):

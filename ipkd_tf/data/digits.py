@@ -5,7 +5,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from ipkd_tf.data import splits
-from ipkd_tf.data.examples import Source
+from ipkd_tf.data.examples import Pixels, Source
 
 _TEST_EXAMPLES = 360  # a fifth
 _LARGEST_VALUE = 16  # the source counts the dark pixels of 4x4 blocks
@@ -23,13 +23,26 @@ def open_digits(image_size=None):
     labels = digits.target.astype(np.int32)
     train, test = splits.split(labels, _TEST_EXAMPLES)
 
-    def decode(*chosen):
-        for part, indices in zip((train, test), chosen, strict=True):
-            yield _scale(digits.images[part[indices]], size)
-
+    order = np.concatenate([train, test])
+    images = _Scaled(digits.images[order], size)
     return Source(
-        tuple("0123456789"), labels[train], labels[test], size, decode, "scikit-learn's load_digits"
+        tuple("0123456789"), labels[train], labels[test], images, "scikit-learn's load_digits"
     )
+
+
+class _Scaled:
+    """A source for `Examples` that scales at each call."""
+
+    def __init__(self, images, size):
+        self.image_shape, self.scaled = (size, size, 3), False
+        self._images = images
+
+    def __len__(self):
+        return len(self._images)
+
+    def read(self, rows, windows=None):
+        images = _scale(self._images[rows], self.image_shape[0])
+        return images if windows is None else Pixels(images).read(range(len(rows)), windows)
 
 
 def _scale(images, size):

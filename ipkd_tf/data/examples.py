@@ -1,5 +1,6 @@
 """Labelled images known by their index, and the data set that holds a training and a test part."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -8,25 +9,31 @@ import typing
 import numpy as np
 import tensorflow as tf
 
-MEMORY_LIMIT = 8 * 2**30  # bytes of uint8 pixels, training and test images together
+from ipkd_tf.data import image_file, splits
+
+_BATCH = 256  # images read at a time
 _CHUNK = 2**23  # bytes of pixels whose levels are counted at a time
+_ALIGNMENT = 64  # bytes, of arrays that TensorFlow shares instead of copying
+STATISTICS_EXAMPLES = 5000  # of more training images, mean and deviation are those of so many
 
 
 class Examples:
     """Labelled images of one part of a data set, known by their index 0..len-1.
 
     Labels are in memory, pixels stay in their source and are read by index. Parts made by `subset`
-    share it, so a hold-out copies no pixels.
+    share it, so a hold-out copies no pixels. Where a source may skip images that cannot be read,
+    the next example that can, image and label, stands for each of them.
 
     Args:
-        images: uint8 `[total, height, width, 3]`, values 0..255; or a source with the methods of
-            `Pixels`, which may read from elsewhere.
+        images: uint8 `[total, height, width, 3]`, values 0..255; or a source that reads from
+            elsewhere, with `image_shape`, `__len__` and `read(rows)`, as `data.originals` has.
         labels: int32 `[examples]`, classes counted from 0.
         rows: int `[examples]`, which images of the source these are; None for all, in order.
 
     Attributes:
         labels: int32 `[examples]`.
         image_shape: `(height, width, 3)`.
+        in_memory: Whether the pixels are; else they are read when asked for.
 
     Raises:
         ValueError: Images or labels of another kind, or none.
@@ -38,10 +45,11 @@ class Examples:
     """
 
     def __init__(self, images, labels, rows=None):
-        self._source = images if hasattr(images, "gather") else Pixels(images)
+        self._source = images if hasattr(images, "read") else Pixels(images)
         self._rows = np.arange(len(self._source)) if rows is None else rows
         self.labels = labels
         self.image_shape = self._source.image_shape
+        self.in_memory = isinstance(self._source, Pixels)
         dtype, shape = getattr(labels, "dtype", type(labels)), getattr(labels, "shape", None)
         if dtype != np.int32 or shape != self._rows.shape:
             raise ValueError(
@@ -52,28 +60,82 @@ class Examples:
     def __len__(self):
         return len(self.labels)
 
+    @property
+    def skipped(self):
+        """Images that could not be read, so far: what is wrong with each, by its name."""
+        return dict(getattr(self._source, "skipped", {}).values())
+
     def images(self, indices=slice(None)):
         """The images of these indices (default: all), uint8 `[k, height, width, 3]`."""
-        return self._source.read(self._rows[indices])
+        return self.read(indices)[0]
+
+    def read(self, indices=slice(None), windows=None):
+        """`(images, labels)` of these indices; `windows` as for `gather`."""
+        indices = np.arange(len(self))[indices]
+        images = self._read_rows(indices, windows)
+        for _ in range(len(self)):
+            skipped = list(getattr(self._source, "skipped", ()))
+            again = np.flatnonzero(np.isin(self._rows[indices], skipped)) if skipped else ()
+            if not len(again):
+                return images, self.labels[indices]
+            indices[again] = (indices[again] + 1) % len(self)
+            images[again] = self._read_rows(
+                indices[again], None if windows is None else windows[again]
+            )
+        raise ValueError(f"None of the {len(self)} images of a part can be read.")
+
+    def _read_rows(self, indices, windows):
+        more = () if windows is None else (windows,)
+        return self._source.read(self._rows[indices], *more)
 
     def subset(self, indices):
         """The examples of these indices, as `Examples` that share the source."""
         return Examples(self._source, self.labels[indices], self._rows[indices])
 
-    def gather(self, indices):
-        """`(images, labels)` of an integer tensor of indices; traceable, for `tf.data`."""
-        rows, labels = self._on_host
-        return self._source.gather(tf.gather(rows, indices)), tf.gather(labels, indices)
+    def gather(self, indices, windows=None):
+        """`(images, labels)` of an integer tensor of indices; traceable, for `tf.data`.
+
+        Args:
+            windows: float32 `[k, attempts, 4]`, by which `image_file.drawn` draws a window of each
+                image; None for the whole.
+        """
+        fast = hasattr(self._source, "gather") and not getattr(self._source, "skipped", ())
+        if fast and windows is None:
+            rows, labels = self._on_host
+            return self._source.gather(tf.gather(rows, indices)), tf.gather(labels, indices)
+        inputs = [indices] if windows is None else [indices, windows]
+        images, labels = tf.numpy_function(self._try_to_read, inputs, [tf.uint8, tf.int32])
+        labels.set_shape(indices.shape)
+        images.set_shape(labels.shape + self.image_shape)
+        return images, labels
+
+    def _try_to_read(self, *inputs):
+        try:
+            return self.read(*inputs)
+        except (OSError, ValueError) as error:
+            self._source.failure = error  # for `explain_failure`: TensorFlow keeps but its text
+            raise
 
     @functools.cached_property
     def _on_host(self):
         return _on_host(self._rows), _on_host(self.labels)
 
 
-class Pixels:
-    """What `Examples` needs of a source, for a uint8 array `[total, height, width, 3]`."""
+@contextlib.contextmanager
+def explain_failure(examples):
+    """Inside the block, an image that `tf.data` cannot read ends in the error of its source."""
+    try:
+        yield
+    except tf.errors.OpError:
+        if failure := getattr(examples._source, "failure", None):
+            raise failure from None
+        raise
 
-    def __init__(self, array):
+
+class Pixels:
+    """The source that is a uint8 array `[total, height, width, 3]`."""
+
+    def __init__(self, array, skipped=None):
         dtype, shape = getattr(array, "dtype", type(array)), getattr(array, "shape", None)
         if dtype != np.uint8 or shape is None or len(shape) != 4 or shape[-1] != 3:
             raise ValueError(
@@ -82,14 +144,19 @@ class Pixels:
             )
         if 0 in shape:
             raise ValueError(f"There are no images. Received: images.shape={shape}")
-        self._array, self.image_shape = array, shape[1:]
+        self._array, self.image_shape, self.skipped = array, shape[1:], skipped or {}
 
     def __len__(self):
         return len(self._array)
 
-    def read(self, rows):
-        """The images of these rows, as an array."""
-        return self._array[rows]
+    def read(self, rows, windows=None):
+        """The images of these rows, or windows of them, as an array."""
+        if windows is None:
+            return self._array[rows]
+        one = image_file.scale_window
+        return np.stack(
+            [one(self._array[r], image_file.drawn(w)) for r, w in zip(rows, windows, strict=True)]
+        )
 
     def gather(self, rows):
         """The images of a tensor of rows, as a tensor; called while `tf.data` traces."""
@@ -100,9 +167,18 @@ class Pixels:
         return _on_host(self._array)
 
 
+def allocate(shape):
+    """An uninitialised uint8 array that TensorFlow can share."""
+    memory = np.empty(int(np.prod(shape)) + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : len(memory) - _ALIGNMENT + start].reshape(shape)
+
+
 def _on_host(array):
     """A constant in host memory, where tf.data runs; elsewhere it would be copied at each step."""
     with tf.init_scope(), tf.device("CPU:0"):
+        if array.base is not None and array.ctypes.data % _ALIGNMENT == 0:  # from `allocate`
+            return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
         return tf.constant(array)
 
 
@@ -185,41 +261,37 @@ class Source(typing.NamedTuple):
     class_names: tuple[str, ...]
     train_labels: np.ndarray
     test_labels: np.ndarray
-    size: int  # side of the images
-    decode: typing.Callable  # (training indices, test indices) -> batches, in that order
+    images: typing.Any  # a source for `Examples`: the training images, then the test images
     description: str  # for `ImageDataset.digest`
     statistics: tuple | None = None  # published mean and std
 
 
-def collect(name, batches, total, size, progress=None):
-    """Fills a uint8 array `[total, size, size, 3]` from batches and tells `progress`.
+def collect(source, rows, progress=None):
+    """Reads these rows of a source into memory, as `Pixels`, and tells `progress`.
 
     Raises:
-        ValueError: Before anything is decoded, if the images would not fit in memory.
+        ValueError: Images are broken; all of them are named.
     """
-    needed = total * size * size * 3
-    if needed > MEMORY_LIMIT:
-        raise ValueError(
-            f"Data set {name!r} would take {needed / 2**30:.1f} GiB of memory ({total} images of "
-            f"{size}x{size}x3 bytes); the limit is {MEMORY_LIMIT / 2**30:g} GiB. Make them smaller "
-            "with --image_size or take fewer with --train_examples and --test_examples. "
-            f"Received: name={name!r}"
-        )
-    images = np.empty((total, size, size, 3), np.uint8)
-    filled = 0
-    for batch in batches:
-        images[filled : filled + len(batch)] = batch
-        filled += len(batch)
-        if progress:
-            progress(filled, total)
-    return images[:filled]
+    images = allocate((len(rows), *source.image_shape))
+    with getattr(source, "naming_all", contextlib.nullcontext)():
+        for start in range(0, len(rows), _BATCH):
+            part = slice(start, start + _BATCH)
+            images[part] = source.read(rows[part])
+            if progress:
+                progress(min(start + _BATCH, len(rows)), len(rows))
+    skipped = getattr(source, "skipped", {})
+    places = {row: place for place, row in enumerate(rows)} if skipped else {}
+    return Pixels(images, {places[row]: entry for row, entry in skipped.items()})
 
 
 def mean_and_std(examples):
     """Mean and standard deviation of each channel of `images / 255`, as two tuples of floats.
 
+    Of many examples those of a sample: `draw(labels, STATISTICS_EXAMPLES)`, the same each time.
     Counts how often each of the 256 levels occurs, so nothing grows with the number of images.
     """
+    if len(examples) > STATISTICS_EXAMPLES:
+        examples = examples.subset(splits.draw(examples.labels, STATISTICS_EXAMPLES))
     counts = np.zeros((3, 256), np.int64)
     step = max(1, _CHUNK // int(np.prod(examples.image_shape)))
     for start in range(0, len(examples), step):

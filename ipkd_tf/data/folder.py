@@ -1,22 +1,22 @@
 """Own images: one folder per class, read with Pillow."""
 
-import concurrent.futures
 import hashlib
 import os
 import pathlib
+import time
 import warnings
 
 import numpy as np
 
 from ipkd_tf.data import image_file, splits
 from ipkd_tf.data.examples import Source
+from ipkd_tf.data.kept import keep
+from ipkd_tf.data.originals import Originals
 
 _KINDS = ", ".join(image_file.SUFFIXES)
-_BATCH = 256  # images decoded at a time
-_LISTED = 20  # broken files that are named
 
 
-def open_folder(path, image_size=None) -> Source:
+def open_folder(path, image_size=None, centre_crop=0.0, skip_broken=0) -> Source:
     """The images `path/train/CLASS/*` and `path/test/CLASS/*`, or `path/CLASS/*`.
 
     Without a `test` folder a fifth of the images, stratified and always the same ones, becomes the
@@ -27,32 +27,30 @@ def open_folder(path, image_size=None) -> Source:
 
     Raises:
         ValueError: A missing path, no class folders, a class without images, or images of another
-            shape than a square without `image_size`. Decoding raises it for files that cannot be
-            decoded, and names them all.
+            shape than a square without `image_size`. Reading raises it for files that cannot be
+            decoded, and names them.
     """
     root = pathlib.Path(path).expanduser()
-    class_names, (train_files, train_labels), (test_files, test_labels) = _scan(root)
-    size = image_size or _side(train_files[0])
-
-    def decode(train, test):
-        files = [*train_files[train], *test_files[test]]
-        return _decode_all(root, files, size, resize=image_size is not None)
-
-    description = _describe(root, [*train_files, *test_files])
-    return Source(class_names, train_labels, test_labels, size, decode, description)
+    class_names, *parts = _scan(root)
+    files, sizes = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    size = image_size or _side(files[0])
+    crop = centre_crop if image_size else None
+    images = Originals(files.item, files.item, len(files), size, crop, skip_broken)
+    labels = [part[2] for part in parts]
+    return Source(class_names, *labels, images, _describe(root, files, sizes))
 
 
 def _scan(root):
-    """Returns class names and, for the two splits, arrays of files and their labels."""
+    """Returns class names and, for the two splits, arrays of files, their sizes and labels."""
     if not root.is_dir():
         raise ValueError(
             f"There is no folder {str(root)!r}. Give the folder that holds one folder of images "
             f"per class. Received: path={str(root)!r}"
         )
     if not _folders(root / "train"):
-        class_names, files, labels = _scan_classes(root)
-        train, test = splits.split_off_test(labels, class_names)
-        return class_names, (files[train], labels[train]), (files[test], labels[test])
+        class_names, *arrays = _scan_classes(root)
+        parts = splits.split_off_test(arrays[-1], class_names)
+        return class_names, *([array[part] for array in arrays] for part in parts)
     if not (root / "test").is_dir():
         raise ValueError(
             f"{str(root / 'train')!r} has no {str(root / 'test')!r} next to it. Add the test "
@@ -71,30 +69,53 @@ def _scan(root):
 
 
 def _scan_classes(root):
-    """Returns (class names, files `[examples]`, int32 labels `[examples]`) of `root/CLASS/*`."""
+    """Returns (class names, files, their sizes, int32 labels `[examples]`) of `root/CLASS/*`."""
     folders = _folders(root)
     if not folders:
         raise ValueError(
             f"{str(root)!r} has no class folders: it must hold one folder of images per class. "
             f"Received: path={str(root)!r}"
         )
-    files, counts, nested, other = [], [], {}, {}
-    for folder in folders:
-        visible = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-        images = [str(p) for p in visible if _is_image(p)]
-        nested[folder.name] = sum(_is_image(f) for p in visible if p.is_dir() for f in p.rglob("*"))
-        other[folder.name] = sum(p.is_file() and not _is_image(p) for p in visible)
-        if not images:
+    # A folder's time changes when files come or go, but may be too coarse to show it at once.
+    times = [folder.stat().st_mtime for folder in folders]
+    listed = keep(
+        str(root.resolve()),
+        [[folder.name, at] for folder, at in zip(folders, times, strict=True)],
+        lambda: [_list_folder(folder) for folder in folders],
+        lambda listed: sum(len(names) for names, *_ in listed if max(times) < time.time() - 2),
+    )
+    files, sizes, nested, other = [], [], {}, {}
+    for folder, (names, bytes, below, others) in zip(folders, listed, strict=True):
+        if not names:
             raise ValueError(
-                f"Class folder {str(folder)!r} has no images ({_KINDS}), and "
-                f"{nested[folder.name]} in folders below it, which are not read. Move some up or "
-                f"remove the folder. Received: path={str(folder)!r}"
+                f"Class folder {str(folder)!r} has no images ({_KINDS}), and {below} in folders "
+                "below it, which are not read. Move some up or remove the folder. "
+                f"Received: path={str(folder)!r}"
             )
-        files += images
-        counts.append(len(images))
+        nested[folder.name], other[folder.name] = below, others
+        files += [f"{folder}{os.sep}{name}" for name in names]
+        sizes += bytes
     _warn(root, {"images in folders below those": nested, f"files other than {_KINDS}": other})
+    counts = [len(names) for names, *_ in listed]
     labels = np.repeat(np.arange(len(folders), dtype=np.int32), counts)
-    return tuple(folder.name for folder in folders), np.array(files, object), labels
+    return tuple(f.name for f in folders), np.array(files, object), np.array(sizes), labels
+
+
+def _list_folder(folder):
+    """Names and sizes of a folder's images; numbers of images further down and of other files."""
+    images, nested, other = {}, 0, 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                nested += sum(_is_image(name) for *_, names in os.walk(entry) for name in names)
+            elif entry.is_file() and _is_image(entry.name):
+                images[entry.name] = entry.stat().st_size
+            else:
+                other += entry.is_file()
+    names = sorted(images)
+    return names, [images[name] for name in names], nested, other
 
 
 def _warn(root, unread):
@@ -114,15 +135,15 @@ def _folders(root):
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _is_image(path):
-    return path.suffix.lower() in image_file.SUFFIXES and path.is_file()
+def _is_image(name):
+    return os.path.splitext(name)[1].lower() in image_file.SUFFIXES
 
 
-def _describe(root, files):
+def _describe(root, files, sizes):
     """What tells this folder from others: a hash of every file's path below it and size."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.removeprefix(str(root))} {os.path.getsize(file)}\n".encode())
+    digest, start = hashlib.sha256(), len(str(root))
+    for file, size in zip(files, sizes, strict=True):
+        digest.update(f"{file[start:]} {size}\n".encode("utf-8", "surrogateescape"))
     return f"folder of {len(files)} images {digest.hexdigest()}"
 
 
@@ -135,27 +156,3 @@ def _side(file):
             "size that all images are scaled to, such as --image_size=32. Received: image_size=None"
         )
     return width
-
-
-def _decode_all(root, files, size, resize):
-    """Batches of decoded images; names all broken files at the end."""
-    broken = []
-
-    def decode(file):
-        try:
-            return image_file.decode(file, size, resize)
-        except image_file.BrokenImage as error:
-            broken.append(f"{file}: {error.__cause__}")
-            return np.zeros((size, size, 3), np.uint8)
-
-    # Pillow decodes outside Python's global lock, so threads use all cores.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(files), _BATCH):
-            yield np.stack(list(pool.map(decode, files[start : start + _BATCH])))
-    if broken:
-        listed = "\n".join(sorted(broken)[:_LISTED])
-        more = f"\n... and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
-        raise ValueError(
-            f"{len(broken)} of {len(files)} image files cannot be read. Replace or remove them:\n"
-            f"{listed}{more}\nReceived: path={str(root)!r}"
-        )

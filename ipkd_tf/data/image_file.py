@@ -1,46 +1,129 @@
-"""One image file as an upright 8-bit RGB image, whatever its format, mode and orientation."""
+"""One image as upright 8-bit RGB, whatever its format, mode and orientation, and windows of it."""
+
+import contextlib
+import io
+import math
 
 import numpy as np
 from PIL import Image, ImageOps
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # of EXIF data; those that exchange width and height
+_GAP = 2  # A JPEG file is decoded at 1/2, 1/4 or 1/8 where that is still twice what is needed.
 
 
-def decode(file, size, resize):
-    """Reads `file` into a uint8 array `[size, size, 3]`, scaled to it if `resize` is set."""
-    image = open_rgb(file)
-    if resize:
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    elif image.size != (size, size):
+def decode(file, size, window=None):
+    """Reads a window of an image, scaled (bilinear, antialiased) to uint8 `[size, size, 3]`.
+
+    Args:
+        file: Path, or the bytes of a file.
+        size: Side of the result.
+        window: Function from width and height of the upright image to (left, top, width, height);
+            None insists on an image of the size asked for.
+
+    Raises:
+        BrokenImage: It is no image, or a damaged one.
+        ValueError: It has another size, and there is no window.
+    """
+    with _reported(file):
+        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+        lying = image.getexif().get(_ORIENTATION) in _LYING
+    width, height = image.size[::-1] if lying else image.size
+    if window is None and (width, height) != (size, size):
         raise ValueError(
-            f"Images have different sizes: {file!r} has {image.width}x{image.height} pixels, the "
-            f"first image {size}x{size}. Choose a size that all images are scaled to, such as "
+            f"Images have different sizes: {_name(file)} has {width}x{height} pixels, the first "
+            f"image {size}x{size}. Choose a size that all images are scaled to, such as "
             "--image_size=32. Received: image_size=None"
         )
-    return np.asarray(image)
+    left, top, wide, high = window(width, height) if window else (0, 0, width, height)
+    with _reported(file), image:
+        least = [
+            math.ceil(_GAP * size * all / part) for all, part in ((width, wide), (height, high))
+        ]
+        image.draft(None, tuple(least[::-1] if lying else least))
+        upright = _upright_rgb(image)
+    x, y = upright.width / width, upright.height / height  # below 1 for a JPEG decoded smaller
+    return _scale(upright, size, (left * x, top * y, (left + wide) * x, (top + high) * y))
+
+
+def scale_window(pixels, window):
+    """A window of an image `[size, size, 3]`, scaled to the same shape as `decode` does."""
+    left, top, wide, high = window(pixels.shape[1], pixels.shape[0])
+    return _scale(Image.fromarray(pixels), len(pixels), (left, top, left + wide, top + high))
 
 
 def open_rgb(file):
     """Opens an image file as an upright 8-bit RGB image; `BrokenImage` if it cannot be read."""
-    try:
-        with Image.open(file) as image:
-            return _to_rgb(ImageOps.exif_transpose(image))
-    # Depending on the format Pillow reports damage with any of these.
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise BrokenImage(
-            f"Cannot read image file {str(file)!r} ({error}). Replace it. "
-            f"Received: file={str(file)!r}"
-        ) from error
+    with _reported(file), Image.open(file) as image:
+        return _upright_rgb(image)
+
+
+def centre(share):
+    """The square window in the middle whose side is a share of the shorter one; 0: everything."""
+
+    def window(width, height):
+        if not share:
+            return 0, 0, width, height
+        side = share * min(width, height)
+        return (width - side) / 2, (height - side) / 2, side, side
+
+    return window
+
+
+def drawn(draws):
+    """The window that random numbers choose: the first of several that lies inside the image.
+
+    Args:
+        draws: float `[attempts, 4]`, each the share of the area, width / height, and the place from
+            left and from top in 0..1. Where none lies inside, it is the largest in the middle that
+            is no narrower than 3/4 and no wider than 4/3.
+
+    Source: Szegedy et al., Going Deeper with Convolutions, 2015; torchvision's RandomResizedCrop.
+    """
+
+    def window(width, height):
+        for area, ratio, x, y in draws.tolist():
+            wide = round(math.sqrt(area * width * height * ratio))
+            high = round(math.sqrt(area * width * height / ratio))
+            if 0 < wide <= width and 0 < high <= height:
+                return int(x * (width - wide + 1)), int(y * (height - high + 1)), wide, high
+        wide, high = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+        return (width - wide) // 2, (height - high) // 2, wide, high
+
+    return window
 
 
 class BrokenImage(ValueError):
     """A file that is no image, or a damaged one."""
 
 
-def _to_rgb(image):
+@contextlib.contextmanager
+def _reported(file):
+    try:
+        yield
+    # Depending on the format Pillow reports damage with any of these.
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise BrokenImage(
+            f"Cannot read image file {_name(file)} ({error}). Replace it. "
+            f"Received: file={_name(file)}"
+        ) from error
+
+
+def _name(file):
+    return "of a record" if isinstance(file, bytes) else repr(str(file))
+
+
+def _upright_rgb(image):
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip instead of scale
         image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
     if image.has_transparency_data:
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _scale(image, size, box):
+    box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
+    bilinear = Image.Resampling.BILINEAR
+    return np.asarray(image.resize((size, size), bilinear, box, reducing_gap=_GAP))

@@ -124,8 +124,10 @@ def _batch_function(examples, batch_size, seed, augmentation):
         epoch, position = step // steps_per_epoch, step % steps_per_epoch
         places = position * batch_size + tf.range(batch_size, dtype=tf.int64)
         order_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
-        batch = examples.gather(_shuffle(places, len(examples), order_seed))
-        return augmentation(*batch, seed=tf.stack([tf.constant(seed, tf.int64), step]))
+        indices = _shuffle(places, len(examples), order_seed)
+        batch_seed = tf.stack([tf.constant(seed, tf.int64), step])
+        batch = examples.gather(indices, augmentation.draw_windows(batch_size, batch_seed))
+        return augmentation(*batch, seed=batch_seed)
 
     return batch_at
 

@@ -10,23 +10,28 @@ import tensorflow_datasets as tfds
 
 from ipkd_tf.data import splits
 from ipkd_tf.data.examples import Source
+from ipkd_tf.data.originals import Originals
+from ipkd_tf.data.records import ArrayRecords, TFRecords, read_image
 
-# Of the training pixels, as published; within 0.0016 deviations of what kalviny/MSDNet-PyTorch
-# normalizes by, whose constants differ in the fourth digit.
+# Of the training pixels, as published; CIFAR's within 0.0016 deviations of what
+# kalviny/MSDNet-PyTorch normalizes by, whose constants differ in the fourth digit.
 PUBLISHED = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "imagenet2012": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 SECONDS_TO_ANSWER = 4  # a reachable host takes well under one
 _TFDS_BUCKET = "https://storage.googleapis.com"  # stands for the network if no source is known
-_BATCH = 256  # images decoded at a time
 
 
-def open_tfds(name, data_dir=None, image_size=None) -> Source:
-    """A TFDS data set with the features `image` and `label`.
+def open_tfds(
+    name, data_dir=None, image_size=None, centre_crop=0.0, skip_broken=0, progress=None
+) -> Source:
+    """A TFDS data set with the features `image` and `label`, prepared as TFRecord or ArrayRecord.
 
-    The test split is `test`, else `validation`, else a fixed stratified fifth of `train`. `name`
-    is as TFDS knows it: "cifar10", "svhn_cropped", "name/config:1.0.0".
+    The test split is `test`, or `validation` where there is none whose labels are known; else a
+    fixed stratified fifth of `train`. `name` is as TFDS knows it: "cifar10", "svhn_cropped",
+    "name/config:1.0.0".
     """
     # A shell leaves the ~ of --data_dir=~/data alone, and so does TFDS.
     builder = _builder(name, os.path.expanduser(data_dir) if data_dir else None)
@@ -39,7 +44,6 @@ def open_tfds(name, data_dir=None, image_size=None) -> Source:
             "a size that all images are scaled to, such as --image_size=32. "
             "Received: image_size=None"
         )
-    size = image_size or height
     class_names = tuple(label.int2str(index) for index in range(label.num_classes))
     available = builder.info.splits
     if "train" not in available:
@@ -47,26 +51,32 @@ def open_tfds(name, data_dir=None, image_size=None) -> Source:
             f"Data set {name!r} has no split 'train', only {list(available)}. "
             f"Received: name={name!r}"
         )
-    train_labels = _labels(builder, "train")
-    test_split = next((split for split in ("test", "validation") if split in available), "train")
-    if test_split == "train":
-        train, test = splits.split_off_test(train_labels, class_names)
-        train_labels, test_labels = train_labels[train], train_labels[test]
-    else:
-        test_labels = _labels(builder, test_split)
-        train, test = np.arange(len(train_labels)), np.arange(len(test_labels))
+    train = _records(builder, "train", progress)
+    tests = (_records(builder, s, progress) for s in ("test", "validation") if s in available)
+    test = next((records for records in tests if records.labels.min(initial=0) >= 0), None)
+    parts = [train.labels, (test or train).labels]
+    rows = [np.arange(len(labels)) for labels in parts]
+    if test is None:
+        rows = splits.split_off_test(train.labels, class_names)
 
-    def decode(of_train, of_test):
-        yield from _image_batches(builder, "train", train[of_train], size)
-        yield from _image_batches(builder, test_split, test[of_test], size)
+    def find(row):
+        part = int(row >= len(rows[0]))
+        return (train, test or train)[part], rows[part][row - part * len(rows[0])]
 
+    size = image_size or height
+    images = Originals(
+        lambda row: read_image(*find(row)),
+        lambda row: "record {1} of {0.name}".format(*find(row)),
+        sum(map(len, rows)),
+        size,
+        None if (height, width) == (size, size) else centre_crop,
+        skip_broken,
+    )
     counts = {split: info.num_examples for split, info in sorted(available.items())}
     return Source(
         class_names,
-        train_labels,
-        test_labels,
-        size,
-        decode,
+        *(labels[of_part] for labels, of_part in zip(parts, rows, strict=True)),
+        images,
         f"tfds {builder.info.full_name} {counts}",
         PUBLISHED.get(builder.name),
     )
@@ -174,42 +184,25 @@ def _refusal(builder, problem):
     )
 
 
-def _labels(builder, split):
-    """All labels of a split, int32 `[examples]`; no image is decoded."""
-    label_only = tfds.decode.PartialDecoding({"label": True})
-    labels = builder.as_dataset(split=split, decoders=label_only).map(lambda e: e["label"])
-    labels = np.concatenate([[], *_elements(builder, split, labels.batch(10_000))])
-    expected = builder.info.splits[split].num_examples
-    if len(labels) != expected:
-        raise _incomplete(builder, f"split {split!r} holds {len(labels)} of {expected} examples")
-    return labels.astype(np.int32)
-
-
-def _image_batches(builder, split, indices, size):
-    """Batches of the decoded images of these sorted indices, uint8 `[batch, size, size, 3]`."""
-    feature = builder.info.features["image"]
-    wanted = np.zeros(builder.info.splits[split].num_examples, bool)
-    wanted[indices] = True
-
-    def decode(_, example):
-        image = feature.decode_example(example["image"])
-        if image.shape[-1] == 1:
-            image = tf.image.grayscale_to_rgb(image)
-        if image.shape[:2] == (size, size):
-            return image
-        resized = tf.image.resize(image, (size, size), antialias=True)
-        return tf.cast(tf.round(resized), tf.uint8)  # bilinear: stays within 0..255
-
-    encoded = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-    chosen = encoded.enumerate().filter(lambda index, _: tf.gather(wanted, index))
-    decoded = chosen.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return _elements(builder, split, decoded.batch(_BATCH).prefetch(1))
-
-
-def _elements(builder, split, dataset):
-    """Iterates over `dataset` in numpy; what TensorFlow reports of the files becomes clear."""
+def _records(builder, split, progress):
+    """The records of a split; what TensorFlow reports of the files becomes clear."""
+    info, kind = builder.info.splits[split], builder.info.file_format.name
+    kinds = {"TFRECORD": TFRecords, "ARRAY_RECORD": ArrayRecords}
+    if kind not in kinds:
+        raise _refusal(
+            builder,
+            f"is stored as {kind.lower()}, of which records cannot be read one by one. Prepare it "
+            'with file_format="tfrecord" or "array_record"',
+        )
+    total = info.num_examples
     try:
-        yield from dataset.as_numpy_iterator()
+        paths = [str(path) for path in info.filepaths]
+        tell = progress and (lambda done: progress(done, total))
+        records = kinds[kind](paths, f"split {split!r}", tell or (lambda done: None))
     except tf.errors.OpError as error:
         reason = f"split {split!r} cannot be read ({str(error).splitlines()[0]})"
         raise _incomplete(builder, reason) from error
+    if len(records.labels) != total:
+        held = len(records.labels)
+        raise _incomplete(builder, f"split {split!r} holds {held} of {total} examples")
+    return records

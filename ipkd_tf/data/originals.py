@@ -1,0 +1,89 @@
+"""Images that stay in their files or records, and are decoded when asked for."""
+
+import concurrent.futures
+import contextlib
+import functools
+import math
+import os
+
+import numpy as np
+
+from ipkd_tf.data import image_file
+
+_LISTED = 20  # broken files that are named
+
+
+class Originals:
+    """A source for `Examples` that reads and decodes at each call, in threads.
+
+    Args:
+        open_row: Function from a row to its image: a path, or the bytes of a file.
+        names: Function from a row to what to call it in messages.
+        total: Number of images.
+        size: Side of the images it gives.
+        centre_crop: Which part of an original is scaled to that: the square in the middle with this
+            share of its shorter side; 0 for all of it; None where originals have that size.
+        skip_broken: How many images may turn out to be broken.
+
+    Attributes:
+        image_shape: `(size, size, 3)`.
+        scaled: Whether it gives others than the originals.
+        skipped: (name, what is wrong) of each image that cannot be read, by row; it reads as black.
+    """
+
+    def __init__(self, open_row, names, total, size, centre_crop=0.0, skip_broken=0):
+        self.image_shape, self.scaled = (size, size, 3), centre_crop is not None
+        self._open, self._names, self._total, self._size = open_row, names, total, size
+        self._whole = image_file.centre(centre_crop) if self.scaled else None
+        self._allowed, self.skipped = skip_broken, {}
+
+    def __len__(self):
+        return self._total
+
+    def read(self, rows, windows=None):
+        """The images of these rows, or the windows that `image_file.drawn` draws of them.
+
+        Raises:
+            ValueError: More images are broken than may be; they are named.
+        """
+        images = np.zeros((len(rows), *self.image_shape), np.uint8)
+
+        def decode(place):
+            window = self._whole if windows is None else image_file.drawn(windows[place])
+            row = int(rows[place])
+            try:
+                images[place] = image_file.decode(self._open(row), self._size, window)
+            except image_file.BrokenImage as error:
+                self.skipped[row] = self._names(row), str(error.__cause__)
+
+        # Pillow decodes outside Python's global lock, so threads use all cores.
+        for _ in _threads().map(decode, range(len(rows))):
+            pass
+        self._check_broken()
+        return images
+
+    @contextlib.contextmanager
+    def naming_all(self):
+        """Inside the block broken images are only noted; its end names all that are too many."""
+        allowed, self._allowed = self._allowed, math.inf
+        try:
+            yield
+        finally:
+            self._allowed = allowed
+        self._check_broken()
+
+    def _check_broken(self):
+        if (broken := len(self.skipped)) > self._allowed:
+            lines = sorted(": ".join(entry) for entry in self.skipped.values())
+            listed = "\n".join(lines[:_LISTED])
+            more = f"\n... and {broken - _LISTED} more" if broken > _LISTED else ""
+            raise ValueError(
+                f"{broken} of {len(self)} image files cannot be read. Replace or remove them, or "
+                f"let so many be skipped (--skip_broken={broken}):\n{listed}{more}\n"
+                f"Received: skip_broken={self._allowed}"
+            )
+
+
+@functools.cache
+def _threads():
+    return concurrent.futures.ThreadPoolExecutor(os.cpu_count())
