@@ -78,6 +78,27 @@ class Experiment:
     image_size: int = number(
         0, "Side in pixels the images are scaled to; 0: as the data set has them.", at_least=0
     )
+    centre_crop: float = number(
+        0.0,
+        "Part of an image that is scaled: the square in the middle with this share of its shorter "
+        "side, such as 0.875; 0: the whole image, whose aspect ratio is not kept.",
+        at_least=0,
+        at_most=1,
+    )
+    memory: str = setting(
+        "",
+        "Memory that pixels may take, such as 8GB; what needs more is read from its files batch by "
+        "batch, with the same result. Empty: half of what is free.",
+        parse=settings.parse_memory,
+        identity=False,
+    )
+    skip_broken: int = number(
+        0,
+        "Images that may turn out to be broken: the next one stands for each, and result.json "
+        "names them. One more ends the run.",
+        at_least=0,
+        identity=False,
+    )
     train_examples: int = number(
         0, "Use a stratified part of the training images; 0: all.", at_least=0
     )
@@ -170,6 +191,19 @@ class Experiment:
         section="augmentation",
     )
     flip: bool = setting(True, "Mirror each training image with probability 1/2.")
+    resized_crop: float = number(
+        0.0,
+        "Smallest share of the area of the random window that is taken from each training image "
+        "and scaled to the image size, such as 0.08 for photographs; 0: no window.",
+        at_least=0,
+        at_most=1,
+    )
+    jitter: float = number(
+        0.0,
+        "Strength of random changes of brightness, contrast and saturation, such as 0.4; 0: none.",
+        at_least=0,
+        at_most=1,
+    )
     rotation: float = number(
         0.0,
         "Degrees by which training images are turned at most; 0: none.",

@@ -121,11 +121,12 @@ def _train(experiment, directory, strategy, sigterm, callbacks):
         callbacks.insert(2, evaluation.Recalibration(_images_to_recalibrate(experiment, splits)))
     if workers.is_chief(strategy):
         print(_headline(experiment, splits, directory, keeper, fresh), flush=True)
-        callbacks += [_running_result(experiment, keeper), *progress.callbacks()]
+        callbacks += [_running_result(experiment, splits, keeper), *progress.callbacks()]
         if experiment.tensorboard:
             board = keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)
             callbacks.append(board)
-    _fit(distiller, experiment, splits, keeper, callbacks)
+    with data.explain_failure(splits.train):
+        _fit(distiller, experiment, splits, keeper, callbacks)
     return splits, distiller, keeper
 
 
@@ -136,12 +137,12 @@ def _images_to_recalibrate(experiment, splits):
     return batches.map(lambda images, labels: images)
 
 
-def _running_result(experiment, keeper):
+def _running_result(experiment, splits, keeper):
     """Keeps result.json up to date; whoever waits for the end of the run looks at its state."""
 
     def write(epoch, logs):
-        best = resume.best_epoch(keeper.history)
-        result = _result(experiment, keeper, {"validation": best}, "running")
+        rows = {"validation": resume.best_epoch(keeper.history)}
+        result = _result(experiment, splits, keeper, rows, "running")
         files.write_json(keeper.directory / "result.json", result)
 
     return keras.callbacks.LambdaCallback(on_epoch_end=write)
@@ -151,11 +152,11 @@ def _conclude(experiment, splits, distiller, keeper):
     """Tests, reports and only then calls the run finished."""
     directory, history = keeper.directory, keeper.history
     best = resume.best_epoch(history)
-    with averaging.averaged(distiller):
+    with averaging.averaged(distiller), data.explain_failure(splits.test):
         resume.save_network(distiller.network, directory / "last.keras")
         rows = _test(distiller.network, experiment, splits, best["epoch"], directory)
     rows["parameters"] = cost.parameters(distiller.network)
-    result = _result(experiment, keeper, rows, "finished")
+    result = _result(experiment, splits, keeper, rows, "finished")
     summary.draw(result, history, directory)
     files.write_json(directory / "result.json", result)
     return result
@@ -215,6 +216,8 @@ def _training_batches(experiment, splits, start_step):
             flip=experiment.flip,
             rotation=experiment.rotation,
             cutout=experiment.cutout,
+            resized_crop=experiment.resized_crop,
+            jitter=experiment.jitter,
             mixup=experiment.mixup,
             label_smoothing=experiment.label_smoothing,
             num_classes=len(splits.dataset.class_names),
@@ -236,13 +239,14 @@ def _headline(experiment, splits, directory, keeper, fresh):
     """What is about to happen; `fresh` are the heads that start anew, None without a source."""
     counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
     devices = ", ".join(environment.devices())
+    place = "in memory" if splits.train.in_memory else "read from files"
     begin = f"goes on after step {keeper.global_step}, for" if keeper.global_step else "trains for"
     epochs = "1 epoch" if experiment.epochs == 1 else f"{experiment.epochs} epochs"
     alone = f", {experiment.submodel} alone" if experiment.submodel else ""
     taught = f" by {experiment.teacher}" if experiment.teacher else ""
     text = (
         f"{experiment.run_name} {begin} {epochs}: {experiment.model}{alone}, "
-        f"{experiment.method}{taught}, {experiment.dataset} ({counts}), on {devices}. "
+        f"{experiment.method}{taught}, {experiment.dataset} ({counts}, {place}), on {devices}. "
         f"Outputs: {directory}"
     )
     if fresh is not None:
@@ -256,10 +260,11 @@ def _headline(experiment, splits, directory, keeper, fresh):
     return text
 
 
-def _result(experiment, keeper, rows, state):
+def _result(experiment, splits, keeper, rows, state):
     seconds = [row["seconds"] for row in keeper.history]
     examples = dict(keeper.identity)
     teachers = {"teachers": examples.pop("teachers")} if experiment.teacher else {}
+    before = files.read_json(keeper.directory / "result.json") or {}
     return {
         "state": state,
         "name": experiment.run_name,
@@ -273,6 +278,7 @@ def _result(experiment, keeper, rows, state):
         "data_digest": examples.pop("digest"),
         "examples": examples,
         **teachers,
+        "skipped": {**before.get("skipped", {}), **splits.train.skipped},
         "seconds": {"training": round(sum(seconds), 3), "epoch": statistics.median(seconds)},
         "settings": dataclasses.asdict(experiment),
     }

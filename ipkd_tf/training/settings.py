@@ -116,6 +116,16 @@ def parse_teachers(text):
     return tuple((match[1], match[2] or "") for match in found if match)
 
 
+def parse_memory(text):
+    """A number with its unit, such as 500MB or 8GB."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d+|\d*\.\d+) *(MB|GB)", text)
+    if not match:
+        raise ValueError("no number with a unit")
+    return round(float(match[1]) * {"MB": 10**6, "GB": 10**9}[match[2]])
+
+
 def parse_held_out(text):
     """Test, holdout:IMAGES or holdout:SHARE with a share between 0 and 1."""
     if text == "test":

@@ -3,6 +3,7 @@
 import dataclasses
 
 from ipkd_tf import data
+from ipkd_tf.training import settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,10 @@ def read_splits(experiment, progress=None):
         image_size=experiment.image_size or None,
         train_examples=experiment.train_examples or None,
         test_examples=experiment.test_examples or None,
+        centre_crop=experiment.centre_crop,
+        memory=settings.parse_memory(experiment.memory),
+        windows=experiment.resized_crop > 0,
+        skip_broken=experiment.skip_broken,
         progress=progress,
     )
     if dataset.num_classes < 2:

@@ -230,3 +230,43 @@ class MixupTest(tf.test.TestCase):
         # Mean 1/2 and variance 1 / (4 (2 alpha + 1)), four standard errors around them.
         self.assertAllClose(np.mean(shares), 0.5, atol=4 * 0.42 / 500**0.5)
         self.assertAllClose(np.var(shares), 1 / (4 * (2 * alpha + 1)), atol=0.03)
+
+
+class WindowsTest(tf.test.TestCase, parameterized.TestCase):
+    def test_ranges(self):
+        windows = Augmentation(resized_crop=0.25).draw_windows(500, (0, 7)).numpy()
+        self.assertEqual(windows.shape, (500, 10, 4))
+        low, high = (0.25, 0.75, 0, 0), (1, 4 / 3, 1, 1)
+        for numbers, least, most in zip(np.moveaxis(windows, 2, 0), low, high, strict=True):
+            self.assertAllInRange(numbers, least - 1e-6, most + 1e-6)
+            self.assertLess(numbers.min(), least + 0.01)
+            self.assertGreater(numbers.max(), most - 0.01)
+        self.assertIsNone(Augmentation().draw_windows(3, (0, 7)))
+
+    @parameterized.parameters("resized_crop", "jitter")
+    def test_refuses(self, name):
+        for value in (-0.1, 1.1, True, "1"):
+            with self.assertRaisesRegex(ValueError, f"Received: {name}={value!r}"):
+                Augmentation(**{name: value})
+
+
+class JitterTest(tf.test.TestCase):
+    def by_factors(self, image, brightness, contrast, saturation):
+        factors = np.float32([brightness, contrast, saturation]).reshape(3, 1, 1, 1, 1)
+        with mock.patch.object(tf.random, "stateless_uniform", return_value=tf.constant(factors)):
+            return augmentation.jitter(tf.constant([image], tf.uint8), 0.5, (0, 0))[0]
+
+    def test_by_hand(self):
+        image = [[[100, 50, 200], [20, 20, 20]]]
+        self.assertAllEqual(self.by_factors(image, 1, 1, 1), image)
+        self.assertAllEqual(self.by_factors(image, 1.5, 1, 1), [[[150, 75, 255], [30, 30, 30]]])
+        # Grey: 29.9 + 29.35 + 22.8 = 82.05 and 20; their mean 51.025.
+        self.assertAllEqual(self.by_factors(image, 1, 0.5, 1), [[[76, 51, 126], [36, 36, 36]]])
+        self.assertAllEqual(self.by_factors(image, 1, 1, 0.5), [[[91, 66, 141], [20, 20, 20]]])
+
+    def test_each_image_by_its_own_factors(self):
+        images = tf.fill((50, 2, 2, 3), np.uint8(100))
+        levels = augmentation.jitter(images, 0.4, (1, 2))[:, 0, 0, 0].numpy()
+        self.assertGreater(len(set(levels)), 20)
+        self.assertAllInRange(levels, 60, 140)
+        self.assertAllEqual(levels, augmentation.jitter(images, 0.4, (1, 2))[:, 0, 0, 0])

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf.data import Examples, ImageDataset, examples
+from ipkd_tf.data import Examples, ImageDataset, examples, splits
 
 
 def plain(labels, size=4):
@@ -163,22 +163,43 @@ class MeanAndStdTest(tf.test.TestCase):
         self.assertLess(peak, 60e6)
 
 
+class Counting:
+    """A source whose image of each row is filled with its number."""
+
+    image_shape = (2, 2, 3)
+
+    def __len__(self):
+        return 300
+
+    def read(self, rows):
+        return np.tile(np.uint8(rows)[:, None, None, None], (1, 2, 2, 3))
+
+
 class CollectTest(tf.test.TestCase):
-    def test_cifar_fits_and_imagenet_does_not(self):
-        examples.collect("cifar10", [], 60_000, 32)
-        # 1,331,167 * 224 * 224 * 3 bytes = 186.6 GiB
-        with self.assertRaisesRegex(ValueError, "186.6 GiB.*--image_size.*--train_examples"):
-            examples.collect("imagenet2012", [], 1_331_167, 224)
+    def test_collects_any_rows_and_tells_how_far_it_is(self):
+        rows, progress = np.arange(280)[::-1], mock.Mock()
+        source = examples.collect(Counting(), rows, progress)
+        self.assertAllEqual(source.read(slice(None))[:, 1, 0, 2], np.uint8(rows))
+        self.assertEqual(progress.mock_calls, [mock.call(256, 280), mock.call(280, 280)])
 
-    def test_collects_batches_of_any_length_and_tells_how_far_it_is(self):
-        images = np.random.RandomState(0).randint(0, 256, (10, 2, 2, 3)).astype(np.uint8)
-        batches = (images[:4], images[4:5], images[5:])
-        progress = mock.Mock()
-        self.assertAllEqual(examples.collect("it", batches, 10, 2, progress), images)
-        self.assertEqual(
-            progress.mock_calls, [mock.call(4, 10), mock.call(5, 10), mock.call(10, 10)]
-        )
+    def test_tensorflow_shares_the_memory(self):
+        source = examples.collect(Counting(), np.arange(9))
+        self.assertAllEqual(source.gather([4, 8])[:, 0, 0, 0], [4, 8])
+        source._array[4] = 77
+        self.assertAllEqual(source.gather([4])[0], np.full((2, 2, 3), 77))
 
-    def test_returns_what_came(self):
-        batches = [np.ones((3, 2, 2, 3), np.uint8)]
-        self.assertLen(examples.collect("it", batches, 10, 2), 3)
+    def test_pixels_of_a_user_are_copied(self):
+        array = np.zeros((3, 4, 4, 3), np.uint8)
+        labels = np.zeros(3, np.int32)
+        mine = Examples(array, labels)
+        self.assertAllEqual(mine.gather([1])[0], array[:1])
+        array[1] = 5
+        self.assertAllEqual(mine.gather([1])[0], np.zeros((1, 4, 4, 3)))
+
+    def test_of_many_examples_a_sample_gives_mean_and_deviation(self):
+        labels = np.repeat(np.arange(3, dtype=np.int32), 100)
+        many = Examples(Counting(), labels)
+        with mock.patch.object(examples, "STATISTICS_EXAMPLES", 30):
+            mean, _ = examples.mean_and_std(many)
+        levels = np.uint8(splits.draw(labels, 30)) / 255
+        self.assertAllClose(mean, [levels.mean()] * 3)

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from ipkd_tf import data
-from ipkd_tf.data import tfds_source
+from ipkd_tf.data import kept, records, tfds_source
 
 URLOPEN = urllib.request.urlopen
 
@@ -26,7 +26,7 @@ def read(name, data_dir, **settings):
     return data.read(f"tfds:{name}", data_dir=data_dir, **settings)
 
 
-def store(data_dir, splits, shape=(8, 8, 3), name="leaves"):
+def store(data_dir, splits, shape=(8, 8, 3), name="leaves", file_format="tfrecord"):
     """Stores a TFDS set: `splits` gives the labels of each split; pixels are 10 * label."""
 
     def examples(labels):
@@ -49,7 +49,7 @@ def store(data_dir, splits, shape=(8, 8, 3), name="leaves"):
             }
         ),
         split_datasets={split: dataset(labels) for split, labels in splits.items()},
-        file_format="tfrecord",
+        file_format=file_format,
         disable_shuffling=True,
     )
     return pathlib.Path(data_dir) / name / "1.0.0"
@@ -122,6 +122,58 @@ class StoredTest(OfflineTestCase, parameterized.TestCase):
         self.assertAllEqual(np.bincount(dataset.test.labels), [1, 1, 1])
         self.assertAllEqual(dataset.train.images()[:, 3, 3, 1], 10 * dataset.train.labels)
         self.assertIn("train_examples=31", self.refusal(train_examples=31))
+
+    @parameterized.parameters("tfrecord", "array_record")
+    def test_by_number_as_in_memory(self, file_format):
+        labels = {"train": [0, 1, 2] * 4, "test": [2, 1, 0]}
+        store(self.data_dir, labels, (None, None, 3), file_format=file_format)
+        memory, disk = (
+            read("leaves", self.data_dir, image_size=5, memory=size) for size in (None, 0)
+        )
+        self.assertEqual((memory.train.in_memory, disk.train.in_memory), (True, False))
+        self.assertAllEqual(disk.train.labels, labels["train"])
+        self.assertAllEqual(disk.test.images([2, 0])[:, 1, 4, 0], [0, 20])
+        for one, other in ((memory.train, disk.train), (memory.test, disk.test)):
+            self.assertAllEqual(one.images(), other.images())
+        self.assertEqual((memory.mean, memory.digest), (disk.mean, disk.digest))
+
+    @parameterized.parameters("tfrecord", "array_record")
+    def test_looked_through_once(self, file_format):
+        folder = store(self.data_dir, {"train": [0, 1, 2] * 5}, file_format=file_format)
+        cache = {"XDG_CACHE_HOME": self.create_tempdir().full_path}
+        with mock.patch.dict(os.environ, cache), mock.patch.object(kept, "FROM", 12):
+            first = read("leaves", self.data_dir, memory=0)
+            with (
+                mock.patch.object(records.TFRecords, "_look_through", side_effect=AssertionError),
+                mock.patch.object(
+                    records.ArrayRecords, "_look_through", side_effect=AssertionError
+                ),
+            ):
+                again = read("leaves", self.data_dir, memory=0)
+                self.assertAllEqual(again.train.images(), first.train.images())
+                (shard,) = folder.glob("*train*")
+                os.utime(shard, (1, 1))
+                with self.assertRaises(AssertionError):
+                    read("leaves", self.data_dir)
+
+    def test_a_file_cut_off_meanwhile(self):
+        folder = store(self.data_dir, {"train": [0, 1, 2] * 4, "test": [2, 1, 0]})
+        dataset = read("leaves", self.data_dir, memory=0)
+        (shard,) = folder.glob("*test.tfrecord*")
+        shard.write_bytes(shard.read_bytes()[:-30])
+        self.assertLen(dataset.test.images([0, 1]), 2)
+        with self.assertRaisesRegex(ValueError, "(?s)1 of 15.*record 2 of split 'test'"):
+            dataset.test.images()
+
+    def test_a_test_split_without_labels_does_not_count(self):
+        store(self.data_dir, {"train": [0, 1, 2], "test": [-1, -1], "validation": [1, 2]})
+        self.assertAllEqual(read("leaves", self.data_dir).test.labels, [1, 2])
+
+    def test_tells_how_far_it_is(self):
+        store(self.data_dir, {"train": [0, 1, 2] * 2, "test": [1]})
+        tell = mock.Mock()
+        read("leaves", self.data_dir, progress=tell)
+        self.assertEqual(tell.mock_calls, [mock.call(6, 6), mock.call(1, 1), mock.call(7, 7)])
 
     def test_published_statistics_of_cifar(self):
         self.assertAllClose(tfds_source.PUBLISHED["cifar100"][0], (0.5071, 0.4865, 0.4409))
