@@ -23,6 +23,8 @@ QUICKSTARTS = {
     "quickstart",
     "quickstart_slimmable",
     "quickstart_hne",
+    "quickstart_us",
+    "quickstart_cnmm",
     "quickstart_plain_cnn",
     "quickstart_sp",
 }

@@ -29,7 +29,7 @@ from ipkd_tf.training import (
 from ipkd_tf.training.sigterm import Sigterm
 from ipkd_tf.training.splits import read_splits
 
-_RECALIBRATION_IMAGES = 2000  # as once-for-all takes
+_RECALIBRATION_IMAGES, _RECALIBRATION_BATCH = 2000, 200  # as once-for-all takes
 _SMALL_VALIDATION = 100  # images, below which one of them is over a point of accuracy
 
 
@@ -118,7 +118,7 @@ def _train(experiment, directory, strategy, sigterm, callbacks):
     workers.check_agreement(strategy, keeper.global_step)
     callbacks = [keeper, averaging.EvaluateAverages(), *callbacks]
     if getattr(distiller.network, "needs_recalibration", False):
-        callbacks.insert(2, evaluation.Recalibration(_images_to_recalibrate(experiment, splits)))
+        callbacks.insert(2, evaluation.Recalibration(_images_to_recalibrate(splits)))
     if workers.is_chief(strategy):
         print(_headline(experiment, splits, directory, keeper, fresh), flush=True)
         callbacks += [_running_result(experiment, splits, keeper), *progress.callbacks()]
@@ -130,10 +130,10 @@ def _train(experiment, directory, strategy, sigterm, callbacks):
     return splits, distiller, keeper
 
 
-def _images_to_recalibrate(experiment, splits):
+def _images_to_recalibrate(splits):
     """Batches of the same training images each time, as validation would have them."""
     indices = data.draw(splits.train.labels, _RECALIBRATION_IMAGES)
-    batches = data.evaluation(splits.train.subset(indices), batch_size=experiment.batch_size)
+    batches = data.evaluation(splits.train.subset(indices), batch_size=_RECALIBRATION_BATCH)
     return batches.map(lambda images, labels: images)
 
 
