@@ -11,6 +11,7 @@ from absl.testing import parameterized
 from ipkd_tf import models
 from ipkd_tf.distillation import distiller as distillation
 from ipkd_tf.distillation import losses, outside
+from ipkd_tf.models import keras_hooks
 from ipkd_tf.training import optimizers
 
 
@@ -297,6 +298,23 @@ class VirtualTest(tf.test.TestCase, parameterized.TestCase):
             for one, other in zip(network.get_weights(), by_copy.get_weights(), strict=True):
                 self.assertAllClose(one, other, 1e-5, 1e-6)
         self.assertLen(distiller.trainable_weights, 4)
+
+    @parameterized.parameters("msdnet_small", "slimmable_mobilenet_v1_small", "sp_resnet20_small")
+    def test_the_layers_of_a_family_compute_with_the_averages(self, preset):
+        network = models.from_preset(preset, image_size=16)
+        optimizer = optimizers.SGD(0.1, use_ema=True)
+        optimizer.build(network.trainable_variables)
+        optimizer.iterations.assign(1)
+        random = np.random.default_rng(0)
+        images = random.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
+        averages = keras_hooks.moving_averages(optimizer)
+        for average, own in zip(averages, network.trainable_variables, strict=True):
+            average.assign(own + random.normal(0, 0.1, own.shape))
+        logits = outside.averaged_logits(network, optimizer, images)
+        self.assertNotAllClose(logits, network(images)[-1])
+        for average, own in zip(averages, network.trainable_variables, strict=True):
+            own.assign(average)
+        self.assertAllClose(logits, network(images)[-1], 1e-5, 1e-5)
 
     def test_a_step_without_some_teachers(self):
         (x, y), matrix = _data(), [[0, 0.5, 0.5], [0, 0, 1], [0, 0, 0]]

@@ -63,6 +63,29 @@ class SweepTest(parameterized.TestCase):
         self.assertLen(self.calls(), 4)
         self.assertIn("[4/4] runs/ipkd/seed5 is finished", out)
 
+    def test_each_sub_model_alone(self):
+        for name, accuracy in (("exit_1", 0.6), ("exit_2", 0.8)):
+            settings = {"flip": False, "weight_decay": 5e-4, "submodel": name}
+            write_result(
+                "prepared", "none", 3, (accuracy,), f"none_{name}", submodels=(name,), **settings
+            )
+        # The stand-in copies by the flag file's name; the run's own ends in the sub-model.
+        stand_in = pathlib.Path("stand_in.py")
+        stand_in.write_text(
+            stand_in.read_text().replace(
+                'removesuffix(".flags")', 'removesuffix(".flags") + "_" + flags["submodel"]'
+            )
+        )
+        arguments = ("none.flags", "--seeds=3", "--submodels=exit_1,exit_2", "--formats=markdown")
+        status, out, err = run_program(sweep, *arguments)
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(
+            [call[1] for call in self.calls()], ["--submodel=exit_1", "--submodel=exit_2"]
+        )
+        self.assertRegex(out, r"Each alone†")
+        self.assertRegex(out, r"average +\| +70.00")
+        self.assertRegex(out, r"Each alone +\| +2 +\| +- +\| +25")
+
     def test_a_failing_run_gives_status_1_and_a_report_of_the_rest(self):
         pathlib.Path("broken.flags").write_text("--epochs=4\n")
         arguments = ("broken.flags", "none.flags", "--seeds=3", "--formats=csv")
