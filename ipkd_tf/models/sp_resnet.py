@@ -2,7 +2,6 @@
 
 import math
 import re
-import types
 
 import keras
 
@@ -11,14 +10,13 @@ from ipkd_tf.models import quantized_layers as quantized
 from ipkd_tf.models.slimmable_mobilenet_v1 import name_logits
 
 _QUANTIZED = re.compile(r"stage_\d+_block_\d+_conv_\d+")
-_FLOAT_BYTES = 4
 
 
 def _packed_bytes(model, submodel):
     """Bytes of the parameters: quantised kernels at their bits, the rest as float32."""
     packed = sum(math.prod(layer.kernel.shape) for layer in _quantized_layers(model))
     rest = cost.parameters(model) - packed
-    return math.ceil(packed * submodel.choice[0] / 8) + _FLOAT_BYTES * rest
+    return math.ceil(packed * submodel.choice[0] / 8) + 4 * rest
 
 
 def _bit_operations(model, submodel):
@@ -99,18 +97,15 @@ class SPResNet(flexible.FlexibleNetwork):
         shared = {}
         precisions = [_LayersAtPrecision(shared, b, num_classes, scheme) for b in bits]
         # The first convolution is the same at all precisions, and computed once.
-        images, x = _stem(image_size, mean, std, channels, precisions[0])
+        images, x = _stem(self.arguments, precisions[0])
         outputs = [_resnet(x, depth, channels, make) for make in precisions]
         submodels = [_submodel_at(number) for number in bits]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
 
     def build_submodel(self, submodel):
-        settings = types.SimpleNamespace(**self.arguments)
-        plain = _PlainLayers(settings.num_classes, *submodel.choice)
-        images, x = _stem(
-            settings.image_size, settings.mean, settings.std, settings.channels, plain
-        )
-        logits = _resnet(x, settings.depth, settings.channels, plain)
+        plain = _PlainLayers(self.arguments["num_classes"], *submodel.choice)
+        images, x = _stem(self.arguments, plain)
+        logits = _resnet(x, self.arguments["depth"], self.arguments["channels"], plain)
         return keras.Model(images, logits, name=submodel.name)
 
     def weights_of(self, submodel, layer):
@@ -146,10 +141,11 @@ def _check_precisions(bits, scheme):
         )
 
 
-def _stem(image_size, mean, std, channels, make):
+def _stem(settings, make):
     """Symbolic images, and the first convolution of them."""
-    images = keras.Input((image_size, image_size, 3), name="image")
-    return images, make.conv(layers.prepare_images(images, mean, std), "stem", channels[0], 3)
+    images = keras.Input((settings["image_size"],) * 2 + (3,), name="image")
+    x = layers.prepare_images(images, settings["mean"], settings["std"])
+    return images, make.conv(x, "stem", settings["channels"][0], 3)
 
 
 def _resnet(x, depth, channels, make):
