@@ -43,7 +43,12 @@ TAUGHT_BY = {
     "takd_resnet_110_8": ["resnet_110"],
     "takd_resnet_8": [],
 }
-CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
+CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10, "tfds:imagenet2012": 1000}
+IMAGENET = {
+    "msdnet_imagenet_none",
+    "slimmable_mobilenet_v1_imagenet_none",
+    "us_mobilenet_v1_imagenet_ipkd",
+}
 
 
 @functools.cache
@@ -60,7 +65,7 @@ class RunsTest(test_train_main.MainTestCase):
 
     def test_there_are_all(self):
         names = {f"{group}_{method}" for group in FULL + SMALL for method in METHODS}
-        names |= {*QUICKSTARTS, *TAUGHT_BY}
+        names |= {*QUICKSTARTS, *TAUGHT_BY, *IMAGENET}
         names |= {f"plain_cnn_exits_{method}" for method in ("none", "ipkd_ta_1", "ipkd_ta_m")}
         self.assertEqual({*RUNS}, names)
         self.assertLen(FULL, 16 // 4)
@@ -147,6 +152,28 @@ class RunsTest(test_train_main.MainTestCase):
             self.assertEqual(experiment.validation, "test")
             mixing = experiment.mixup, experiment.cutout, experiment.label_smoothing
             self.assertEqual(mixing, (0, 0, 0))
+
+    def test_settings_of_the_references_on_photographs(self):
+        msdnet, slim, us = map(self.read, sorted(IMAGENET))
+        for experiment in (msdnet, slim, us):
+            shown = experiment.image_size, experiment.centre_crop, experiment.crop_padding
+            self.assertEqual(shown, (224, 0.875, 0))
+            self.assertEqual((experiment.momentum, experiment.weight_decay), (0.9, 1e-4))
+        # reference: kalviny/MSDNet-PyTorch, README, main.py, dataloader.py
+        self.assertEqual((msdnet.epochs, msdnet.batch_size, msdnet.learning_rate), (90, 256, 0.1))
+        self.assertEqual((msdnet.schedule, msdnet.drop_epochs), ("step", (30, 60)))
+        self.assertEqual((msdnet.resized_crop, msdnet.jitter, msdnet.decay), (0.08, 0, "all"))
+        self.assertEqual((msdnet.held_out, msdnet.nesterov), (50_000, False))
+        # reference: JiahuiYu/slimmable_networks, apps/{s,us}_mobilenet_v1_train_val.yml, train.py
+        self.assertEqual((slim.epochs, slim.batch_size, slim.learning_rate), (480, 160, 0.045))
+        self.assertEqual((slim.schedule, slim.learning_rate_drop_factor), ("exponential", 0.98))
+        self.assertEqual((us.epochs, us.batch_size, us.learning_rate), (250, 1024, 0.5))
+        self.assertEqual((us.schedule, us.method), ("linear", "ipkd"))
+        soft = us.distillation_weight, us.temperature, us.divergence
+        self.assertEqual(soft, (1.0, 1.0, "ce"))
+        for experiment in (slim, us):
+            self.assertEqual((experiment.resized_crop, experiment.jitter), (0.25, 0.4))
+            self.assertEqual((experiment.nesterov, experiment.decay), (True, "kernels"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from ipkd_tf.models.msdnet_layout import Layout
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class MSDNet(flexible.FlexibleNetwork):
-    """Multi-scale DenseNet with early exits, the variant for small images.
+    """Multi-scale DenseNet with early exits, for small images and for photographs.
 
     Every layer sees all earlier features of its scale and of the next finer one. Exits read the
     coarsest scale, so each of them answers from whole-image features.
@@ -33,7 +33,9 @@ class MSDNet(flexible.FlexibleNetwork):
         prune: Which finer scales later layers drop: `max` (one every third of the depth, for three
             scales) or `min` (only those that no later exit reads).
         reduction: Share of the channels that a transition keeps; 0 for no transitions.
-        exit_channels: Channels of the two convolutions of each exit.
+        exit_channels: Channels of the two convolutions of each exit; None for as many as it reads.
+        stem: What makes the features of the finest scale: `3x3`, a convolution at stride 1; or, for
+            photographs, `7x7`: one at stride 2, then the maximum over 3x3 at stride 2.
 
     Returns:
         Logits `[batch, num_classes]` for each exit, earliest first.
@@ -66,6 +68,7 @@ class MSDNet(flexible.FlexibleNetwork):
         prune="max",
         reduction=0.5,
         exit_channels=128,
+        stem="3x3",
         name=None,
     ):
         layout = Layout(**self.arguments)
@@ -108,8 +111,13 @@ def _stem(x, layout, make):
     features = {}
     for scale, factor in enumerate(layout.growth_factors):
         name = f"stem_scale_{scale + 1}"
-        x = make.conv(x, name, layout.channels * factor, 3, strides=1 if scale == 0 else 2)
-        features[scale] = x = make.norm_relu(x, name)
+        large = scale == 0 and layout.stem == "7x7"
+        strides = 2 if large or scale else 1
+        x = make.conv(x, name, layout.channels * factor, 7 if large else 3, strides)
+        x = make.norm_relu(x, name)
+        if large:
+            x = keras.layers.MaxPooling2D(3, 2, "same", name=f"{name}_pool")(x)
+        features[scale] = x
     return features
 
 
@@ -167,7 +175,8 @@ def _exit(x, number, layout, make):
     """Two 3x3 convolutions at stride 2, average pooling, dense layer: `[batch, classes]`."""
     for position in (1, 2):
         name = f"exit_{number}_conv_{position}"
-        x = make.norm_relu(make.conv(x, name, layout.exit_channels, 3, strides=2), name)
+        channels = layout.exit_channels or x.shape[-1]
+        x = make.norm_relu(make.conv(x, name, channels, 3, strides=2), name)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return make.dense(x, f"exit_{number}_logits", layout.num_classes)
 

@@ -27,7 +27,7 @@ class Layout(types.SimpleNamespace):
     def __init__(self, **arguments):
         super().__init__(**arguments)
         whole = ("num_classes", "image_size", "blocks", "base", "step", "channels", "growth")
-        whole += ("exit_channels",)
+        whole += ("exit_channels",) if self.exit_channels is not None else ()
         flexible.check_positive(**{name: getattr(self, name) for name in whole})
         flexible.check_positive(
             growth_factors=self.growth_factors, bottleneck_factors=self.bottleneck_factors
@@ -41,6 +41,8 @@ class Layout(types.SimpleNamespace):
             )
         if self.step_mode not in ("even", "lin_grow"):
             raise ValueError(f"Expected even or lin_grow. Received: step_mode={self.step_mode!r}")
+        if self.stem not in ("3x3", "7x7"):
+            raise ValueError(f"Expected 3x3 or 7x7. Received: stem={self.stem!r}")
         if self.prune not in ("min", "max"):
             raise ValueError(f"Expected min or max. Received: prune={self.prune!r}")
         if not 0 <= self.reduction <= 1:

@@ -21,6 +21,8 @@ from ipkd_tf.models.us_mobilenet_v1 import USMobileNetV1
 
 SMALL_BLOCKS = ((64, 2), (128, 2), (128, 1), (256, 2), (256, 1))
 
+_IMAGENET = {"num_classes": 1000, "image_size": 224}
+
 # Each name is a family and the arguments in which it differs from that family's defaults.
 PRESETS = {
     "msdnet": (MSDNet, {}),
@@ -28,10 +30,20 @@ PRESETS = {
         MSDNet,
         {"blocks": 4, "base": 2, "step": 1, "channels": 8, "growth": 8, "exit_channels": 64},
     ),
+    "msdnet_imagenet": (
+        MSDNet,
+        {
+            **_IMAGENET,
+            **{"blocks": 5, "base": 4, "step": 4, "channels": 32, "growth": 16, "stem": "7x7"},
+            **{"growth_factors": (1, 2, 4, 4), "bottleneck_factors": (1, 2, 4, 4)},
+            "exit_channels": None,
+        },
+    ),
     "cnmm": (CNMM, {}),
     "cnmm_small": (CNMM, {"channels": (16, 32, 64), "nodes": 3}),
     "slimmable_mobilenet_v1": (SlimmableMobileNetV1, {}),
     "slimmable_mobilenet_v1_small": (SlimmableMobileNetV1, {"blocks": SMALL_BLOCKS}),
+    "slimmable_mobilenet_v1_imagenet": (SlimmableMobileNetV1, {**_IMAGENET, "stem_strides": 2}),
     "hne_resnet": (HNEResNet, {}),
     "hne_resnet_small": (
         HNEResNet,
@@ -63,6 +75,7 @@ PRESETS = {
     "sp_resnet20": (SPResNet, {}),
     "sp_resnet20_small": (SPResNet, {"depth": 8}),
     "us_mobilenet_v1": (USMobileNetV1, {}),
+    "us_mobilenet_v1_imagenet": (USMobileNetV1, {**_IMAGENET, "stem_strides": 2}),
     "us_mobilenet_v1_small": (USMobileNetV1, {"blocks": SMALL_BLOCKS}),
 }
 

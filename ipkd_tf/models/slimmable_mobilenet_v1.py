@@ -34,8 +34,8 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
         std: Per channel standard deviation of the images, as a share of 255.
         widths: Width multipliers in (0, 1], ascending.
         stem: Channels of the first convolution at width 1.
-        blocks: (channels, stride) of each depthwise-separable block at width 1. The default has the
-            strides used for 32 x 32 images.
+        blocks: (channels, stride) of each depthwise-separable block at width 1.
+        stem_strides: Stride of the first convolution: 1 for 32 x 32 images, 2 for photographs.
 
     Returns:
         Logits `[batch, num_classes]` for each width, narrowest first.
@@ -60,11 +60,12 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
         widths=(0.25, 0.5, 0.75, 1.0),
         stem=32,
         blocks=BLOCKS,
+        stem_strides=1,
         name=None,
     ):
-        check_arguments(num_classes, image_size, mean, std, widths, stem, blocks)
+        check_arguments(num_classes, image_size, mean, std, widths, stem, blocks, stem_strides)
         images = keras.Input((image_size, image_size, 3), name="image")
-        shared = SharedLayers(num_classes, stem, blocks)
+        shared = SharedLayers(num_classes, stem, blocks, stem_strides)
         x = layers.prepare_images(images, mean, std)
         outputs = [
             mobilenet(x, stem, blocks, at_width(width), _LayersAtWidth(shared, width))
@@ -90,15 +91,17 @@ def build_plain(settings, submodel):
     """Returns the untrained network of one width, of the family's settings, in Keras's layers."""
     images = keras.Input((settings.image_size, settings.image_size, 3), name="image")
     x = layers.prepare_images(images, settings.mean, settings.std)
-    at, plain = at_width(*submodel.choice), _PlainLayers(settings.num_classes)
+    at = at_width(*submodel.choice)
+    plain = _PlainLayers(settings.num_classes, settings.stem_strides)
     return keras.Model(
         images, mobilenet(x, settings.stem, settings.blocks, at, plain), name=submodel.name
     )
 
 
-def check_arguments(num_classes, image_size, mean, std, widths, stem, blocks):
+def check_arguments(num_classes, image_size, mean, std, widths, stem, blocks, stem_strides):
     """Raises ValueError unless the constructor's arguments are in range."""
     flexible.check_positive(num_classes=num_classes, image_size=image_size, stem=stem)
+    flexible.check_positive(stem_strides=stem_strides)
     flexible.check_statistics(mean, std)
     for block in blocks:
         flexible.check_positive(blocks=block)
@@ -142,8 +145,8 @@ def _norm_relu6(x, name, make):
 class SharedLayers:
     """The layers of the widest network, shared by all widths."""
 
-    def __init__(self, num_classes, stem, blocks):
-        self.convs = {"stem": _conv("stem", 3, stem, 3)}
+    def __init__(self, num_classes, stem, blocks, stem_strides):
+        self.convs = {"stem": _conv("stem", 3, stem, 3, stem_strides)}
         channels = stem
         for number, (filters, strides) in enumerate(blocks, 1):
             depthwise, pointwise = f"block_{number}_depthwise", f"block_{number}_pointwise"
@@ -186,12 +189,13 @@ def name_logits(logits, submodel):
 class _PlainLayers:
     """Makes the layers of a single-width network: Keras's own, loadable without this package."""
 
-    def __init__(self, num_classes):
-        self.num_classes = num_classes
+    def __init__(self, num_classes, stem_strides):
+        self.num_classes, self.stem_strides = num_classes, stem_strides
 
     def conv(self, x, name, filters, kernel_size):
-        layer = keras.layers.Conv2D(filters, kernel_size, padding="same", use_bias=False, name=name)
-        return layer(x)
+        strides = self.stem_strides if name == "stem" else 1
+        settings = {"padding": "same", "use_bias": False, "name": name}
+        return keras.layers.Conv2D(filters, kernel_size, strides, **settings)(x)
 
     def depthwise(self, x, name, strides):
         layer = keras.layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False, name=name)
@@ -204,9 +208,9 @@ class _PlainLayers:
         return keras.layers.Dense(self.num_classes, dtype="float32", name=name)(x)
 
 
-def _conv(name, in_channels, filters, kernel_size):
+def _conv(name, in_channels, filters, kernel_size, strides=1):
     initializer = _he_normal(kernel_size**2 * filters)
-    return SlimmableConv2D(in_channels, filters, kernel_size, 1, initializer, name=name)
+    return SlimmableConv2D(in_channels, filters, kernel_size, strides, initializer, name=name)
 
 
 def _he_normal(fan_out):

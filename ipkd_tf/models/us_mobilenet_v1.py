@@ -33,6 +33,7 @@ class USMobileNetV1(SharedNormNetwork):
         draws: Random widths of each training step.
         stem: Channels of the first convolution at width 1.
         blocks: (channels, stride) of each depthwise-separable block at width 1.
+        stem_strides: Stride of the first convolution: 1 for 32 x 32 images, 2 for photographs.
 
     Returns:
         Logits `[batch, num_classes]` for each named width, narrowest first. `submodel("width_0.6")`
@@ -60,9 +61,12 @@ class USMobileNetV1(SharedNormNetwork):
         draws=2,
         stem=32,
         blocks=slimmable.BLOCKS,
+        stem_strides=1,
         name=None,
     ):
-        slimmable.check_arguments(num_classes, image_size, mean, std, widths, stem, blocks)
+        slimmable.check_arguments(
+            num_classes, image_size, mean, std, widths, stem, blocks, stem_strides
+        )
         if len(widths) < 2 or not isinstance(draws, int) or draws < 0:
             raise ValueError(
                 "Expected two widths or more, the ends of the range, and a number of draws. "
@@ -70,7 +74,7 @@ class USMobileNetV1(SharedNormNetwork):
             )
         images = keras.Input((image_size, image_size, 3), name="image")
         x = layers.prepare_images(images, mean, std)
-        shared = _SharedLayers(num_classes, stem, blocks, widths)
+        shared = _SharedLayers(num_classes, stem, blocks, stem_strides, widths)
         outputs = [
             slimmable.mobilenet(x, stem, blocks, at_width(width), _LayersAt(shared, number, width))
             for number, width in enumerate(widths)
@@ -155,8 +159,8 @@ def _at_tensor(width):
 class _SharedLayers(slimmable.SharedLayers):
     """The layers of the widest network and their normalisations, shared by all widths."""
 
-    def __init__(self, num_classes, stem, blocks, widths):
-        super().__init__(num_classes, stem, blocks)
+    def __init__(self, num_classes, stem, blocks, stem_strides, widths):
+        super().__init__(num_classes, stem, blocks, stem_strides)
         outputs = {"stem": stem}
         for number, (channels, _) in enumerate(blocks, 1):
             outputs[f"block_{number}_depthwise"] = outputs[next(reversed(outputs))]

@@ -146,9 +146,9 @@ class Experiment:
     learning_rate: float = number(0.1, "Learning rate before any drop.", above=0)
     schedule: str = setting(
         "step",
-        "Learning rate over time: step (multiplied by the drop factor at each drop), cosine "
-        "(to 0 at the last epoch) or constant.",
-        choices=("step", "cosine", "constant"),
+        "Learning rate over time: step (multiplied by the drop factor at each drop), exponential "
+        "(at each epoch), cosine or linear (to 0 at the last step), or constant.",
+        choices=("step", "exponential", "cosine", "linear", "constant"),
     )
     learning_rate_drops: str = setting(
         "150,225",

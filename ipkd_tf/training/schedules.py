@@ -1,22 +1,32 @@
 """Learning rates over a run's steps, from settings given in epochs."""
 
 import keras
-from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
+from keras.optimizers.schedules import (
+    CosineDecay,
+    ExponentialDecay,
+    LearningRateSchedule,
+    PiecewiseConstantDecay,
+    PolynomialDecay,
+)
 
 
 def learning_rate(experiment, steps_per_epoch):
     """The schedule of an Experiment as a function of the optimizer's step, counted from 0."""
+    highest, factor = experiment.learning_rate, experiment.learning_rate_drop_factor
+    steps = experiment.epochs * steps_per_epoch
     if experiment.schedule == "cosine":
-        steps = experiment.epochs * steps_per_epoch
-        schedule = CosineDecay(experiment.learning_rate, decay_steps=steps)
+        schedule = CosineDecay(highest, decay_steps=steps)
+    elif experiment.schedule == "linear":
+        schedule = PolynomialDecay(highest, decay_steps=steps, end_learning_rate=0.0)
+    elif experiment.schedule == "exponential":
+        schedule = ExponentialDecay(highest, steps_per_epoch, factor, staircase=True)
     else:
         drops = experiment.drop_epochs if experiment.schedule == "step" else ()
-        factor = experiment.learning_rate_drop_factor
         # Keras asks for at least one boundary, and keeps the old value on the boundary itself,
         # while the drop belongs to an epoch's first step.
         boundaries = [epoch * steps_per_epoch - 1 for epoch in drops] or [0]
         factors = [factor**k for k in range(len(drops) + 1)] if drops else [1, 1]
-        rates = [experiment.learning_rate * factor for factor in factors]
+        rates = [highest * factor for factor in factors]
         schedule = PiecewiseConstantDecay(boundaries, rates)
     if experiment.warmup_epochs:
         schedule = WarmUp(schedule, experiment.warmup_epochs * steps_per_epoch)

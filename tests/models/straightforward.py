@@ -62,8 +62,12 @@ def msdnet(network, images):
     x, features = prepared(network, images), []
     for scale in range(layout.scales):
         name = f"stem_scale_{scale + 1}"
-        x = conv(x, weights.kernel(name), 1 if scale == 0 else 2)
-        features.append(x := weights.norm_relu(x, name))
+        large = layout.stem == "7x7" and scale == 0
+        x = conv(x, weights.kernel(name), 2 if large or scale else 1)
+        x = weights.norm_relu(x, name)
+        if large:
+            x = tf.nn.max_pool2d(x, 3, 2, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        features.append(x)
     logits = []
     for number, block in enumerate(layout.block_layers(), 1):
         for layer in block:
@@ -130,7 +134,8 @@ def slimmable_mobilenet_v1(network, images):
                 norm = network.get_layer(f"{submodel}_{name}_norm")
                 filters = norm.gamma.shape[0]
                 assert width < 1 or filters == kernel.shape[-1]
-                x = conv(x, kernel[:, :, :read, :filters])
+                strides = network.arguments["stem_strides"] if name == "stem" else 1
+                x = conv(x, kernel[:, :, :read, :filters], strides)
                 read = filters
             x = weights.norm_relu(x, f"{submodel}_{name}", limit=6.0)
         logits.append(weights.dense(x, "logits"))

@@ -24,6 +24,50 @@ class MSDNetCountsTest(tf.test.TestCase):
             [0.42, 0.52, 0.51, 0.61, 0.72, 0.71, 0.84],
         )
 
+    def test_the_network_for_photographs_counted_arrow_by_arrow(self):
+        parameters = macs = 0
+
+        def conv(inputs, outputs, kernel, side):
+            nonlocal parameters, macs
+            parameters += kernel**2 * inputs * outputs + 2 * outputs  # and a normalisation
+            macs += kernel**2 * inputs * outputs * side**2
+
+        def pair(inputs, outputs, factor, side, side_out):
+            inner = min(inputs, factor * outputs)
+            conv(inputs, inner, 1, side)
+            conv(inner, outputs, 3, side_out)
+
+        # reference: kalviny/MSDNet-PyTorch, models/msdnet.py: step 4, 1-2-4-4, growth 16, for 224
+        # pixels (the bias of its first convolution left out: a normalisation follows).
+        factors, sides, width = (1, 2, 4, 4), (56, 28, 14, 7), 32
+        conv(3, 32, 7, 112)
+        for s in (1, 2, 3):
+            conv(32 * factors[s - 1], 32 * factors[s], 3, sides[s])
+        for number in range(1, 21):
+            finest_in, finest_out = max(0, number - 2) // 5, (number - 1) // 5
+            for s in range(finest_out, 4):
+                added = 16 * factors[s]
+                if s == finest_in:
+                    pair(width * factors[s], added, factors[s], sides[s], sides[s])
+                else:
+                    down, half = width * factors[s - 1], added // 2
+                    pair(down, half, factors[s - 1], sides[s - 1], sides[s])
+                    pair(width * factors[s], half, factors[s], sides[s], sides[s])
+            width += 16
+            if finest_out > finest_in:
+                for s in range(finest_out, 4):
+                    conv(width * factors[s], width // 2 * factors[s], 1, sides[s])
+                width //= 2
+            if number % 4 == 0:
+                conv(4 * width, 4 * width, 3, 4)
+                conv(4 * width, 4 * width, 3, 2)
+                parameters += 4 * width * 1000 + 1000
+                macs += 4 * width * 1000
+        network = models.from_preset("msdnet_imagenet")
+        self.assertEqual(network.outputs[4].shape, (None, 1000))
+        self.assertEqual(cost.parameters(network), parameters)
+        self.assertEqual(cost.multiply_adds(network), macs)
+
     def test_classifier_inputs_are_the_references(self):
         network = models.MSDNet()
         channels = [network.get_layer(f"exit_{k}_conv_1").kernel.shape[2] for k in range(1, 8)]

@@ -18,6 +18,15 @@ class SlimmableMobileNetV1CountsTest(tf.test.TestCase):
         self.assertEqual(cost.parameters(wide), 3_217_226)
         self.assertEqual(cost.multiply_adds(wide), 46_354_432)
 
+    def test_for_photographs_it_has_the_references_counts(self):
+        # reference: JiahuiYu/slimmable_networks, README: 41, 150, 325, 569 M at 224 pixels.
+        for preset in ("slimmable_mobilenet_v1_imagenet", "us_mobilenet_v1_imagenet"):
+            network = models.from_preset(preset)
+            widths = [network.build_submodel(submodel) for submodel in network.submodels]
+            macs = [round(cost.multiply_adds(model) / 1e6, 1) for model in widths]
+            self.assertEqual(macs, [41.0, 149.5, 325.4, 568.7])
+            self.assertEqual(cost.parameters(widths[3]), 4_231_976)
+
     def test_the_convolutions_of_each_width_are_those_of_keras_mobilenet(self):
         network = models.SlimmableMobileNetV1(num_classes=10)
         for index, alpha in enumerate((0.25, 0.5, 0.75, 1.0)):

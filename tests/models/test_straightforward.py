@@ -16,7 +16,17 @@ NETWORKS = {
         straightforward.msdnet,
         {"prune": "min", "step_mode": "lin_grow"},
     ),
+    "msdnet_photographs": (
+        "msdnet_small",
+        straightforward.msdnet,
+        {"stem": "7x7", "exit_channels": None, "blocks": 2},
+    ),
     "slimmable": ("slimmable_mobilenet_v1_small", straightforward.slimmable_mobilenet_v1, {}),
+    "slimmable_photographs": (
+        "slimmable_mobilenet_v1_small",
+        straightforward.slimmable_mobilenet_v1,
+        {"stem_strides": 2, "blocks": ((64, 2), (64, 1)), "widths": (0.5, 1.0)},
+    ),
     "resnet": ("resnet_14", straightforward.resnet, {}),
     "densenet": ("densenet_bc_40_12", straightforward.densenet, {"depth": 16}),
     "hne": ("hne_resnet_small", straightforward.hne_resnet, {}),

@@ -40,6 +40,15 @@ class LearningRateTest(tf.test.TestCase, parameterized.TestCase):
         rates = self.rates([0, 10, 20, 40], learning_rate=0.2, schedule="cosine", epochs=4)
         self.assertAllClose(rates, [0.2, 0.1 * (1 + math.cos(math.pi / 4)), 0.1, 0.0])
 
+    def test_linear_ends_at_zero_with_the_last_epoch(self):
+        rates = self.rates([0, 10, 20, 40], learning_rate=0.2, schedule="linear", epochs=4)
+        self.assertAllClose(rates, [0.2, 0.15, 0.1, 0.0])
+
+    def test_exponential_falls_at_each_epoch(self):
+        settings = {"schedule": "exponential", "learning_rate_drop_factor": 0.5}
+        rates = self.rates([0, 9, 10, 20, 35], learning_rate=0.4, **settings)
+        self.assertAllClose(rates, [0.4, 0.4, 0.2, 0.1, 0.05])
+
     def test_warm_up_rises_from_zero_and_ends(self):
         rates = self.rates(
             [0, 5, 19, 20, 30],
