@@ -16,7 +16,13 @@ _DEFAULT_AUGMENTATION = Augmentation()
 
 
 def training(
-    images, labels=None, batch_size=None, seed=0, start_step=0, augmentation=_DEFAULT_AUGMENTATION
+    images,
+    labels=None,
+    batch_size=None,
+    seed=0,
+    start_step=0,
+    augmentation=_DEFAULT_AUGMENTATION,
+    part=(0, 1),
 ) -> tf.data.Dataset:
     """Infinite, shuffled, augmented batches; element k is a function of (seed, start_step + k).
 
@@ -30,6 +36,8 @@ def training(
         seed: Integer from 0 on, for order and augmentation.
         start_step: The step of the first element; give the steps done so far to resume a run.
         augmentation: An `Augmentation`.
+        part: (number, parts): only this part of each batch, such as one worker's; only what it
+            needs is read. `batch_size` is that of all parts together, divisible by their number.
 
     Returns:
         `tf.data.Dataset` of (uint8 `[batch_size, height, width, 3]`, int32 `[batch_size]`), for
@@ -46,7 +54,7 @@ def training(
     if start_step < 0:
         raise ValueError(f"Steps count from 0. Received: start_step={start_step}")
     examples = _examples(images, labels, batch_size)
-    batch_at = _batch_function(examples, batch_size, seed, augmentation)
+    batch_at = _batch_function(examples, batch_size, seed, augmentation, part)
     return _batches(tf.data.Dataset.range(start_step, tf.int64.max), batch_at)
 
 
@@ -109,8 +117,14 @@ def _examples(images, labels, batch_size):
     return images
 
 
-def _batch_function(examples, batch_size, seed, augmentation):
+def _batch_function(examples, batch_size, seed, augmentation, part=(0, 1)):
     """Returns the function from a step (int64 scalar) to its (images, labels)."""
+    number, parts = part
+    if batch_size % parts or not 0 <= number < parts:
+        raise ValueError(
+            f"Expected a part of a batch that divides evenly. Received: part={part}, "
+            f"batch_size={batch_size}"
+        )
     if batch_size > len(examples):
         raise ValueError(
             f"There are only {len(examples)} training images: take a smaller batch or more images. "
@@ -126,8 +140,18 @@ def _batch_function(examples, batch_size, seed, augmentation):
         order_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
         indices = _shuffle(places, len(examples), order_seed)
         batch_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        batch = examples.gather(indices, augmentation.draw_windows(batch_size, batch_seed))
-        return augmentation(*batch, seed=batch_seed)
+        windows = augmentation.draw_windows(batch_size, batch_seed)
+        if parts == 1:
+            return augmentation(*examples.gather(indices, windows), seed=batch_seed)
+        # The whole batch is changed, so that what is random is the same for any number of parts;
+        # images that this part does not need are not read, but black.
+        own = slice(number * batch_size // parts, (number + 1) * batch_size // parts)
+        read = slice(0, batch_size) if augmentation.mixup else own
+        images, labels = examples.gather(indices[read], None if windows is None else windows[read])
+        around = [[read.start, batch_size - read.stop]]
+        batch = tf.pad(images, around + [[0, 0]] * 3), tf.pad(labels, around)
+        images, labels = augmentation(*batch, seed=batch_seed)
+        return images[own], labels[own]
 
     return batch_at
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import pathlib
 import statistics
@@ -185,7 +186,11 @@ def _fit(distiller, experiment, splits, keeper, callbacks):
     for end in ends:
         if keeper.epoch < end:
             distiller.fit(
-                workers.shared(_training_batches(experiment, splits, keeper.global_step)),
+                workers.share_training(
+                    distiller.distribute_strategy,
+                    experiment.batch_size,
+                    functools.partial(_training_batches, experiment, splits, keeper.global_step),
+                ),
                 validation_data=validation,
                 initial_epoch=keeper.epoch,
                 epochs=end,
@@ -205,12 +210,13 @@ def _finish_epoch(distiller, validation, epoch, callbacks):
     callbacks.on_train_end()
 
 
-def _training_batches(experiment, splits, start_step):
+def _training_batches(experiment, splits, start_step, part):
     return data.training(
         splits.train,
         batch_size=experiment.batch_size,
         seed=experiment.seed,
         start_step=start_step,
+        part=part,
         augmentation=data.Augmentation(
             crop_padding=experiment.crop_padding,
             flip=experiment.flip,

@@ -115,6 +115,24 @@ def shared(dataset):
     return dataset.with_options(options)
 
 
+def share_training(strategy, batch_size, batches):
+    """Training batches such that each worker reads its part of every one, and no more.
+
+    Args:
+        batch_size: Of all workers together; if the replicas cannot share it evenly, all read all.
+        batches: Function from (number, parts) to the data set of that part of each batch.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if count(strategy) == 1 or batch_size % replicas:
+        return shared(batches((0, 1)))
+
+    def of_worker(context):
+        own = batches((context.input_pipeline_id, context.num_input_pipelines))
+        return own.rebatch(batch_size // replicas, drop_remainder=True)
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
 def check_agreement(strategy, step):
     """Fails unless all workers are about to go on from the same step.
 

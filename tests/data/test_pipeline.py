@@ -1,12 +1,14 @@
 """Order, purity and completeness of the batches."""
 
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf.data import Augmentation, evaluation, pipeline, training
+from ipkd_tf.data import Augmentation, Examples, evaluation, pipeline, training
 
 PLAIN = Augmentation(crop_padding=0, flip=False)
 
@@ -96,6 +98,22 @@ class TrainingTest(tf.test.TestCase, parameterized.TestCase):
         # 162 outcomes: nine equal draws in a row are impossible, a single coincidence is not.
         self.assertGreater(len(set(seen)), 6)
 
+    @parameterized.parameters(0.0, 0.5)
+    def test_parts_are_those_of_the_whole_and_read_no_more(self, mixup):
+        augmentation = Augmentation(1, rotation=15, cutout=3, mixup=mixup, num_classes=12)
+        arguments = {"batch_size": 6, "seed": 4, "augmentation": augmentation}
+        whole = first_batches(training(*textured(12), **arguments), 3)
+        examples = Examples(*textured(12))
+        gather = mock.Mock(side_effect=examples.gather)
+        with mock.patch.object(examples, "gather", gather):
+            parts = [training(examples, part=(number, 3), **arguments) for number in range(3)]
+        sizes = {call.args[0].shape[0] for call in gather.mock_calls}
+        self.assertEqual(sizes, {6 if mixup else 2})
+        parts = [first_batches(part, 3) for part in parts]
+        for (images, labels), *of_step in zip(whole, *parts, strict=True):
+            self.assertAllEqual(np.concatenate([part for part, _ in of_step]), images)
+            self.assertAllEqual(np.concatenate([part for _, part in of_step]), labels)
+
     def test_large_steps_and_seeds(self):
         batches = first_batches(training(*textured(4), 2, 2**62, start_step=2**40), 2)
         self.assertEqual(sorted(np.concatenate([y for _, y in batches])), [0, 1, 2, 3])
@@ -105,6 +123,8 @@ class TrainingTest(tf.test.TestCase, parameterized.TestCase):
         ({"batch_size": 0}, "at least one example.*Received: batch_size=0"),
         ({"seed": -1}, "Received: seed=-1"),
         ({"start_step": -1}, "Received: start_step=-1"),
+        ({"part": (0, 3)}, r"Received: part=\(0, 3\), batch_size=4"),
+        ({"part": (2, 2)}, r"Received: part=\(2, 2\)"),
         ({"images": np.zeros((8, 4, 4, 3))}, "uint8.*Received: images.dtype=float64"),
         ({"labels": np.zeros(7, np.int32)}, r"its 8 images.*labels.shape=\(7,\)"),
     )
