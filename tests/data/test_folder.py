@@ -11,7 +11,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from ipkd_tf import data
-from ipkd_tf.data import kept
+from ipkd_tf.data import folder, kept
 
 
 def read(root, **settings):
@@ -119,7 +119,7 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         with mock.patch.dict(os.environ, cache), mock.patch.object(kept, "FROM", 20):
             with self.assertWarnsRegex(UserWarning, "1 images in folders below"):
                 first = read(self.root)
-            with mock.patch.object(os, "scandir", side_effect=AssertionError):
+            with mock.patch.object(folder, "_list_folder", side_effect=AssertionError):
                 with self.assertWarnsRegex(UserWarning, "1 images in folders below"):
                     again = read(self.root)
             self.assertEqual(again.digest, first.digest)
