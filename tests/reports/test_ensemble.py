@@ -63,7 +63,7 @@ class EnsembleTest(tf.test.TestCase):
         (root / "b" / "result.json").write_text(json.dumps({**result, "data_digest": "x"}))
         status, _, err = run_program(program, *arguments)
         self.assertEqual(status, 1)
-        self.assertRegex(err, "data or the teachers are not.*Received: digest=")
+        self.assertRegex(err, "data are not those.*Received: digest=")
         status, _, err = run_program(program)
         self.assertRegex(err, "Expected finished runs")
 

@@ -61,7 +61,7 @@ class LoadTest(TeacherTest):
 
     def test_other_data_are_refused(self):
         for setting in ({"train_examples": 180}, {"validation": "holdout:50"}):
-            with self.assertRaisesRegex(ValueError, "data or the teachers.*run='.*seed0'"):
+            with self.assertRaisesRegex(ValueError, "the data are not those.*run='.*seed0'"):
                 self.load(**setting)
 
     @parameterized.parameters(
@@ -145,7 +145,7 @@ class RunTest(TeacherTest):
         self.assertIsNone(run.result)
         for epochs in (1, 2):
             longer = self.experiment(teacher=str(path), epochs=epochs)
-            with self.assertRaisesRegex(ValueError, "the teachers are not.*Received: teachers="):
+            with self.assertRaisesRegex(ValueError, "the teachers are not those.*Received: teachers="):
                 loop.run(longer)
         path.write_bytes(b"cut off")
         with self.assertRaisesRegex(ValueError, "teacher .*Received: teacher="):
