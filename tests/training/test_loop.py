@@ -197,9 +197,9 @@ class RecalibrationTest(TrainingTest):
         settings = {"model": f"{__name__}:SharedStatistics", "epochs": 2, "ema": 0.5}
         recorder = keras.callbacks.Callback()
         loop.run(self.experiment(**settings), [recorder])
-        # Ten batches are the epoch, less than the 2,000 images that would be enough.
+        # All training images are one batch of the ten of 200 that would be enough.
         names = ["exit_1", "exit_2"] * 2
-        self.assertEqual(recorder.model.network.calls, [(name, [16] * 10) for name in names])
+        self.assertEqual(recorder.model.network.calls, [(name, [160]) for name in names])
         network = keras.models.load_model(self.directory / "run" / "best.keras")
         trained_on = read_splits(self.experiment()).train.images().mean((0, 1, 2))
         self.assertAllClose(network.get_layer("norm").moving_mean, trained_on, 1e-5)
