@@ -31,13 +31,11 @@ def check_same_data(there, here, where):
     """Raises ValueError unless the identity of what a run was trained with equals today's."""
     different = [name for name in here if there.get(name) != here[name]]
     if different:
-        problem = {
-            True: "the teachers are not those the run was taught by",
-            False: "the data are not those the run was trained on, so that images of one part may "
-            "be in another now",
-        }
+        problem = "the data are not those the run was trained on"
+        if different == ["teachers"]:
+            problem = "the teachers are not those the run was taught by"
         raise ValueError(
-            f"{problem[different == ['teachers']]}; restore them, or train anew in another --workdir. Received: "
+            f"{problem}; restore them, or train anew in another --workdir. Received: "
             + ", ".join(f"{name}={here[name]} ({there.get(name)} there)" for name in different)
             + f", run={str(where)!r}"
         )

@@ -145,7 +145,9 @@ class RunTest(TeacherTest):
         self.assertIsNone(run.result)
         for epochs in (1, 2):
             longer = self.experiment(teacher=str(path), epochs=epochs)
-            with self.assertRaisesRegex(ValueError, "the teachers are not those.*Received: teachers="):
+            with self.assertRaisesRegex(
+                ValueError, "the teachers are not those.*Received: teachers="
+            ):
                 loop.run(longer)
         path.write_bytes(b"cut off")
         with self.assertRaisesRegex(ValueError, "teacher .*Received: teacher="):
