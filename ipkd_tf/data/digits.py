@@ -5,7 +5,8 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from ipkd_tf.data import splits
-from ipkd_tf.data.examples import Pixels, Source
+from ipkd_tf.data.examples import Source
+from ipkd_tf.data.pixels import Pixels
 
 _TEST_EXAMPLES = 360  # a fifth
 _LARGEST_VALUE = 16  # the source counts the dark pixels of 4x4 blocks
@@ -22,7 +23,6 @@ def open_digits(image_size=None):
     digits, size = load_digits(), image_size or 32
     labels = digits.target.astype(np.int32)
     train, test = splits.split(labels, _TEST_EXAMPLES)
-
     order = np.concatenate([train, test])
     images = _Scaled(digits.images[order], size)
     return Source(

@@ -9,11 +9,10 @@ import typing
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.data import image_file, splits
+from ipkd_tf.data import splits
+from ipkd_tf.data.pixels import Pixels, on_host
 
-_BATCH = 256  # images read at a time
 _CHUNK = 2**23  # bytes of pixels whose levels are counted at a time
-_ALIGNMENT = 64  # bytes, of arrays that TensorFlow shares instead of copying
 STATISTICS_EXAMPLES = 5000  # of more training images, mean and deviation are those of so many
 
 
@@ -72,21 +71,17 @@ class Examples:
     def read(self, indices=slice(None), windows=None):
         """`(images, labels)` of these indices; `windows` as for `gather`."""
         indices = np.arange(len(self))[indices]
-        images = self._read_rows(indices, windows)
+        more = [] if windows is None else [windows]
+        images = self._source.read(self._rows[indices], *more)
         for _ in range(len(self)):
             skipped = list(getattr(self._source, "skipped", ()))
             again = np.flatnonzero(np.isin(self._rows[indices], skipped)) if skipped else ()
             if not len(again):
                 return images, self.labels[indices]
             indices[again] = (indices[again] + 1) % len(self)
-            images[again] = self._read_rows(
-                indices[again], None if windows is None else windows[again]
-            )
+            some = [all_windows[again] for all_windows in more]
+            images[again] = self._source.read(self._rows[indices[again]], *some)
         raise ValueError(f"None of the {len(self)} images of a part can be read.")
-
-    def _read_rows(self, indices, windows):
-        more = () if windows is None else (windows,)
-        return self._source.read(self._rows[indices], *more)
 
     def subset(self, indices):
         """The examples of these indices, as `Examples` that share the source."""
@@ -101,7 +96,7 @@ class Examples:
         """
         fast = hasattr(self._source, "gather") and not getattr(self._source, "skipped", ())
         if fast and windows is None:
-            rows, labels = self._on_host
+            rows, labels = self._constants
             return self._source.gather(tf.gather(rows, indices)), tf.gather(labels, indices)
         inputs = [indices] if windows is None else [indices, windows]
         images, labels = tf.numpy_function(self._try_to_read, inputs, [tf.uint8, tf.int32])
@@ -117,8 +112,8 @@ class Examples:
             raise
 
     @functools.cached_property
-    def _on_host(self):
-        return _on_host(self._rows), _on_host(self.labels)
+    def _constants(self):
+        return on_host(self._rows), on_host(self.labels)
 
 
 @contextlib.contextmanager
@@ -130,56 +125,6 @@ def explain_failure(examples):
         if failure := getattr(examples._source, "failure", None):
             raise failure from None
         raise
-
-
-class Pixels:
-    """The source that is a uint8 array `[total, height, width, 3]`."""
-
-    def __init__(self, array, skipped=None):
-        dtype, shape = getattr(array, "dtype", type(array)), getattr(array, "shape", None)
-        if dtype != np.uint8 or shape is None or len(shape) != 4 or shape[-1] != 3:
-            raise ValueError(
-                "Images must be a uint8 array [examples, height, width, 3] with values 0..255. "
-                f"Received: images.dtype={dtype}, images.shape={shape}"
-            )
-        if 0 in shape:
-            raise ValueError(f"There are no images. Received: images.shape={shape}")
-        self._array, self.image_shape, self.skipped = array, shape[1:], skipped or {}
-
-    def __len__(self):
-        return len(self._array)
-
-    def read(self, rows, windows=None):
-        """The images of these rows, or windows of them, as an array."""
-        if windows is None:
-            return self._array[rows]
-        one = image_file.scale_window
-        return np.stack(
-            [one(self._array[r], image_file.drawn(w)) for r, w in zip(rows, windows, strict=True)]
-        )
-
-    def gather(self, rows):
-        """The images of a tensor of rows, as a tensor; called while `tf.data` traces."""
-        return tf.gather(self._tensor, rows)
-
-    @functools.cached_property
-    def _tensor(self):
-        return _on_host(self._array)
-
-
-def allocate(shape):
-    """An uninitialised uint8 array that TensorFlow can share."""
-    memory = np.empty(int(np.prod(shape)) + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : len(memory) - _ALIGNMENT + start].reshape(shape)
-
-
-def _on_host(array):
-    """A constant in host memory, where tf.data runs; elsewhere it would be copied at each step."""
-    with tf.init_scope(), tf.device("CPU:0"):
-        if array.base is not None and array.ctypes.data % _ALIGNMENT == 0:  # from `allocate`
-            return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-        return tf.constant(array)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -264,24 +209,6 @@ class Source(typing.NamedTuple):
     images: typing.Any  # a source for `Examples`: the training images, then the test images
     description: str  # for `ImageDataset.digest`
     statistics: tuple | None = None  # published mean and std
-
-
-def collect(source, rows, progress=None):
-    """Reads these rows of a source into memory, as `Pixels`, and tells `progress`.
-
-    Raises:
-        ValueError: Images are broken; all of them are named.
-    """
-    images = allocate((len(rows), *source.image_shape))
-    with getattr(source, "naming_all", contextlib.nullcontext)():
-        for start in range(0, len(rows), _BATCH):
-            part = slice(start, start + _BATCH)
-            images[part] = source.read(rows[part])
-            if progress:
-                progress(min(start + _BATCH, len(rows)), len(rows))
-    skipped = getattr(source, "skipped", {})
-    places = {row: place for place, row in enumerate(rows)} if skipped else {}
-    return Pixels(images, {places[row]: entry for row, entry in skipped.items()})
 
 
 def mean_and_std(examples):

@@ -12,13 +12,9 @@ FROM = 100_000  # images: what concerns fewer is found out anew each time
 
 
 def keep(name, signature, find, count):
-    """Returns `find()`, a JSON value, or what it returned when `signature` was the same before.
+    """Returns `find()`, a JSON value, or what it was when `signature`, another, was the same.
 
-    Args:
-        name: What it is about, such as a path.
-        signature: JSON value that changes when the files do.
-        find: Function without arguments.
-        count: Function from the value to the number of images; of fewer than `FROM` it is not kept.
+    `name` says what it is about; it is kept if it is about `FROM` images, `count(value)`, or more.
     """
     place = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     path = place / "ipkd_tf" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"

@@ -16,19 +16,9 @@ _LISTED = 20  # broken files that are named
 class Originals:
     """A source for `Examples` that reads and decodes at each call, in threads.
 
-    Args:
-        open_row: Function from a row to its image: a path, or the bytes of a file.
-        names: Function from a row to what to call it in messages.
-        total: Number of images.
-        size: Side of the images it gives.
-        centre_crop: Which part of an original is scaled to that: the square in the middle with this
-            share of its shorter side; 0 for all of it; None where originals have that size.
-        skip_broken: How many images may turn out to be broken.
-
-    Attributes:
-        image_shape: `(size, size, 3)`.
-        scaled: Whether it gives others than the originals.
-        skipped: (name, what is wrong) of each image that cannot be read, by row; it reads as black.
+    `open_row` gives the path or the bytes of a row's file, `names` what to call it in messages.
+    `centre_crop` None insists on originals of the size; else they are `scaled`. `skipped` holds, by
+    row, (name, what is wrong) of each image that cannot be read; it reads as black.
     """
 
     def __init__(self, open_row, names, total, size, centre_crop=0.0, skip_broken=0):

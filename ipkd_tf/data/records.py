@@ -18,17 +18,7 @@ class TFRecords:
 
     The format does not say where they lie: the files are read once from start to end, which checks
     them too. Places and labels are kept for the next time, so that no second copy is needed.
-
-    Args:
-        paths: Files, in order.
-        name: What to call them in messages.
-        tell: Function that is called with the number of records looked through so far.
-
-    Attributes:
-        labels: int32 `[records]`.
-
-    Raises:
-        tf.errors.OpError: A file is damaged.
+    `tell` is called with how many are looked through; a damaged file is a `tf.errors.OpError`.
     """
 
     def __init__(self, paths, name, tell):

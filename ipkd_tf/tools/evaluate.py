@@ -31,7 +31,9 @@ def main():
         f"{run.result['name']}, {FLAGS.epoch} epoch: scores on {len(examples)} {FLAGS.split} images"
         + (f" in {precision}" if precision != "float32" else "")
     )
-    print(summary.score_table(title, evaluation.evaluate(run.load(precision), dataset)))
+    with data.explain_failure(examples):
+        rows = evaluation.evaluate(run.load(precision), dataset)
+    print(summary.score_table(title, rows))
 
 
 if __name__ == "__main__":

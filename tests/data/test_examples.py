@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf.data import Examples, ImageDataset, examples, splits
+from ipkd_tf.data import Examples, ImageDataset, examples, pixels, splits
 
 
 def plain(labels, size=4):
@@ -178,12 +178,12 @@ class Counting:
 class CollectTest(tf.test.TestCase):
     def test_collects_any_rows_and_tells_how_far_it_is(self):
         rows, progress = np.arange(280)[::-1], mock.Mock()
-        source = examples.collect(Counting(), rows, progress)
+        source = pixels.collect(Counting(), rows, progress)
         self.assertAllEqual(source.read(slice(None))[:, 1, 0, 2], np.uint8(rows))
         self.assertEqual(progress.mock_calls, [mock.call(256, 280), mock.call(280, 280)])
 
     def test_tensorflow_shares_the_memory(self):
-        source = examples.collect(Counting(), np.arange(9))
+        source = pixels.collect(Counting(), np.arange(9))
         self.assertAllEqual(source.gather([4, 8])[:, 0, 0, 0], [4, 8])
         source._array[4] = 77
         self.assertAllEqual(source.gather([4])[0], np.full((2, 2, 3), 77))
