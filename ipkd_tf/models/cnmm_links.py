@@ -204,10 +204,10 @@ class SampledPass(MeanPass):
         features = {0: x}
         for j in range(1, nodes + 1):
             terms = [
-                tf.cond(
+                self.shared.norms["stem"].run_if(
                     chosen,
                     functools.partial(self._weighted, features[i], scale, i, j, weight),
-                    functools.partial(tf.zeros_like, x),
+                    tf.zeros_like(x),
                 )
                 for (i, node), (chosen, weight) in sorted(weights.items())
                 if node == j

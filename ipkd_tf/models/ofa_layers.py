@@ -231,11 +231,7 @@ class SharedLayers(_Layers):
         return layers.ReLU()(x) if activation == "relu" else super().activate(x, activation)
 
     def run_if(self, active, run, x):
-        """`run()` where `active`, a tensor, says so, else x, which has the same shape."""
-        replica = tf.distribute.get_replica_context()
-        if replica and replica.num_replicas_in_sync > 1:
-            return tf.where(active, run(), x)  # replicas do not meet inside a branch
-        return tf.cond(active, run, lambda: x)
+        return self.by_name["stem_norm"].run_if(active, run, x)
 
     def logits(self, x):
         return self.by_name["logits"](x)

@@ -59,8 +59,7 @@ class SharedBatchNormalization(keras.layers.Layer):
         inputs = tf.cast(inputs, self.compute_dtype)
         gamma, beta = (leading(weight, channels(inputs)) for weight in (self.gamma, self.beta))
         by_batch = training or submodel is None
-        replica = tf.distribute.get_replica_context()  # None outside of a strategy's step
-        if by_batch and self.synchronized and replica and replica.num_replicas_in_sync > 1:
+        if by_batch and (replica := self._replica()):
             return self._over_replicas(replica, inputs, gamma, beta)
         statistics = (tf.zeros([0]),) * 2 if by_batch else self.statistics[submodel]
         mean, variance = map(tf.convert_to_tensor, statistics)
@@ -73,6 +72,26 @@ class SharedBatchNormalization(keras.layers.Layer):
             epsilon=self.epsilon,
             is_training=by_batch,
         ).y
+
+    def run_if(self, chosen, run, otherwise):
+        """Returns `run()`, with calls of this layer in it, or `otherwise`, of the same shape.
+
+        Replicas that share statistics cannot meet inside a branch: they compute it, needed or not.
+
+        Args:
+            chosen: Boolean scalar tensor.
+            run: Function without arguments.
+            otherwise: Tensor.
+        """
+        if self._replica():
+            return tf.where(chosen, run(), otherwise)
+        return tf.cond(chosen, run, lambda: otherwise)
+
+    def _replica(self):
+        """The context of the replica, if there are several that share statistics."""
+        replica = tf.distribute.get_replica_context()  # None outside of a strategy's step
+        several = self.synchronized and replica and replica.num_replicas_in_sync > 1
+        return replica if several else None
 
     def _over_replicas(self, replica, inputs, gamma, beta):
         wide = tf.cast(inputs, tf.float32)

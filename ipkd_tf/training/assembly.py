@@ -35,7 +35,7 @@ def make_strategy(name):
 def synchronize(network, synchronized):
     """Sets whether batch normalisation takes its statistics over all replicas' images."""
     for layer in keras_hooks.flatten_layers(network):
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if hasattr(layer, "synchronized"):
             layer.synchronized = synchronized
 
 

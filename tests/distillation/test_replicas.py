@@ -16,6 +16,17 @@ FAMILIES = {
     "msdnet": ("msdnet_small", {"blocks": 2, "base": 1}),
     "slimmable": ("slimmable_mobilenet_v1_small", {"widths": (0.5, 1.0)}),
     "two_exits": ("tests.models.two_exits:TwoExits", {}),
+    "us": ("us_mobilenet_v1_small", {"widths": (0.25, 1.0), "blocks": ((64, 2),), "draws": 1}),
+    "cnmm": ("cnmm_small", {"channels": (8, 16), "nodes": 2}),
+    "ofa": (
+        "ofa_mobilenet_v3_small",
+        {
+            "named": ("k3_e2_d1", "k5_e4_d3"),
+            "depths": (1, 2, 3),
+            "stages": ((24, 2, True, "hard_silu"),),
+            "head": (16, 16),
+        },
+    ),
 }
 SIZE, CLASSES = 8, 3
 
@@ -38,7 +49,8 @@ def trained(family, method, synchronized=True, steps=3, **settings):
     distiller.compile(
         optimizers.SGD(0.05, momentum=0.9, weight_decay=1e-2, global_clipnorm=0.5, **settings)
     )
-    history = distiller.fit(batches(16 * steps), validation_data=batches(23), verbose=0).history
+    validation = None if network.needs_recalibration else batches(23)
+    history = distiller.fit(batches(16 * steps), validation_data=validation, verbose=0).history
     return network.get_weights(), history
 
 
@@ -62,6 +74,10 @@ class ReplicasTestCase(tf.test.TestCase, parameterized.TestCase):
 class ReplicasTest(ReplicasTestCase):
     def test_the_steps_of_one_device(self):
         self.assert_alike("two_exits", "ipkd_ta_m")
+
+    @parameterized.parameters("us", "cnmm", "ofa")
+    def test_the_steps_of_one_device_where_a_step_draws(self, family):
+        self.assert_alike(family, "ipkd_ta_m")
 
     def test_separate_statistics_of_each_replica_are_another_computation(self):
         # Each half of the batch is normalised by its own mean and variance, which differ from

@@ -1,6 +1,7 @@
 """Once-for-all MobileNet-V3: counts, elastic layers, names, draws, sorted channels."""
 
 import functools
+import os
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from ipkd_tf import models
+from ipkd_tf.deployment import export
 from ipkd_tf.models import cost
 from ipkd_tf.models.ofa_layers import ElasticDepthwiseConv2D
 from ipkd_tf.models.ofa_space import Block
@@ -306,6 +308,19 @@ class StepTest(tf.test.TestCase):
                 slope = tf.zeros_like(weight) if slope is None else slope
                 self.assertAllClose(gradient, slope, 1e-3, 1e-3, msg=weight.path)
         self.assertLen(traces, 1)
+
+
+class ExportTest(tf.test.TestCase):
+    def test_a_submodel_beyond_the_named_ones_runs_without_this_package(self):
+        directory = os.path.join(self.get_temp_dir(), "exported")
+        document = export.export_submodel(
+            shared(), "k35e24_k3e3", directory, ["saved_model", "litert"], images=IMAGES
+        )
+        self.assertEqual([*document["formats"]], ["saved_model", "litert"])
+        logits = shared().submodel("k35e24_k3e3")(IMAGES)
+        for entry in document["formats"].values():
+            opened = export.open_model(os.path.join(directory, entry["path"]))
+            self.assertAllClose(opened(IMAGES, "k35e24_k3e3")["logits"], logits, 1e-3, 1e-3)
 
 
 class SortChannelsTest(tf.test.TestCase):
