@@ -25,6 +25,7 @@ QUICKSTARTS = {
     "quickstart_hne",
     "quickstart_us",
     "quickstart_cnmm",
+    "quickstart_ofa",
     "quickstart_plain_cnn",
     "quickstart_sp",
 }
