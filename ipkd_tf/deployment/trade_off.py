@@ -46,7 +46,15 @@ class Conditions:
 
 
 def measure(
-    network, images, labels, formats, conditions=None, *, calibration_images=None, rows=None
+    network,
+    images,
+    labels,
+    formats,
+    conditions=None,
+    *,
+    calibration_images=None,
+    rows=None,
+    submodels=None,
 ):
     """Exports every sub-model in every format, aside, and measures the files.
 
@@ -59,6 +67,7 @@ def measure(
         conditions: `Conditions`; None for the default ones.
         calibration_images: As for `export.export_submodel`.
         rows: Costs of each sub-model that are known already, such as a run's; None to count them.
+        submodels: Names of some; None for the named ones.
 
     Returns:
         One dict per sub-model and format: name, format, parameters, multiply_adds (each of the
@@ -75,7 +84,7 @@ def measure(
     conditions = conditions or Conditions()
     export_formats.check_formats(formats)
     measured = []
-    for name in flexible.names(network):
+    for name in submodels or flexible.names(network):
         with tempfile.TemporaryDirectory() as directory:
             compared = {"images": images, "labels": labels, "rows": rows}
             document = writing.export_submodel(

@@ -42,14 +42,7 @@ def define_flags(values=flags.FLAGS):
     )
     flags.DEFINE_list("format", ["saved_model"], "From saved_model, litert, onnx.", values)
     flags.DEFINE_string("output", "", "Directory; empty: RUN/adapt.", values)
-    flags.DEFINE_integer(
-        "from_training",
-        0,
-        "If the run held no images out: fit on this many of its training images. It was trained on "
-        "them, so its sub-models look surer and more alike than they are.",
-        lower_bound=0,
-        flag_values=values,
-    )
+    command.define_held_out_flag(values)
     flags.DEFINE_integer(
         "threads", 1, "Of the timed calls; 0: the runtime's choice.", 0, flag_values=values
     )
@@ -67,7 +60,10 @@ def main():
     budget = _parse_budget()
     writing.check_formats(FLAGS.format)
     run = command.open_run(FLAGS)
-    held_out, test = _read_held_out(run), run.splits.test
+    held_out, test = (
+        command.read_held_out(run, FLAGS.from_training, "thresholds are fitted"),
+        run.splits.test,
+    )
     study = _fit(run, held_out, test, budget)
     rows = study.curve()
     quantity = budget.quantity if budget else "multiply_adds"
@@ -108,23 +104,6 @@ def _parse_budget():
             f"3ms. Received: budget={FLAGS.budget!r}"
         )
     return budget
-
-
-def _read_held_out(run):
-    """Examples to fit on: held out from training and from the test split."""
-    from ipkd_tf import data
-
-    if run.experiment.held_out is not None:
-        return run.splits.validation
-    if not FLAGS.from_training:
-        raise ValueError(
-            "The run held no images out of training, and thresholds must not be fitted on test "
-            "images; train with --validation=holdout:5000, or give --from_training=5000 to fit on "
-            f"images it was trained on. Received: validation={run.experiment.validation!r}"
-        )
-    print("Warning: thresholds are fitted on images that the network was trained on")
-    train = run.splits.train
-    return train.subset(data.draw(train.labels, FLAGS.from_training))
 
 
 def _fit(run, held_out, test, budget):

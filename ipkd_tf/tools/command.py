@@ -89,6 +89,41 @@ def define_run_flags(values):
     flags.DEFINE_integer("batch_size", 1, "Images in a timed call.", flag_values=values)
 
 
+def define_held_out_flag(values):
+    """The flag of every program that fits something on held-out images."""
+    flags.DEFINE_integer(
+        "from_training",
+        0,
+        "If the run held no images out: take so many of its training images. It was trained on "
+        "them, so its sub-models look more accurate, surer and more alike than they are.",
+        lower_bound=0,
+        flag_values=values,
+    )
+
+
+def read_held_out(run, from_training, what):
+    """The `Examples` of a run that were held out from training and from the test split.
+
+    `what` says what is done on them, such as "thresholds are fitted".
+
+    Raises:
+        ValueError: It held none out, and `from_training` does not replace them.
+    """
+    if run.experiment.held_out is not None:
+        return run.splits.validation
+    if not from_training:
+        raise ValueError(
+            "The run held no images out of training, and nothing may be fitted on test images; "
+            "train with --validation=holdout:5000, or give --from_training=5000 to take images it "
+            f"was trained on. Received: validation={run.experiment.validation!r}"
+        )
+    from ipkd_tf import data
+
+    print(f"Warning: {what} on images that the network was trained on")
+    train = run.splits.train
+    return train.subset(data.draw(train.labels, from_training))
+
+
 def open_run(values, threads=0):
     """Opens the run that `define_opening_flags` names."""
     start_tensorflow(threads)

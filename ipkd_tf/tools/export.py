@@ -81,6 +81,7 @@ def main():
     name = _choose(run, budget) if budget else FLAGS.submodel
     directory = FLAGS.output or pathlib.Path(FLAGS.run, "export", name)
     if name != "all":
+        run.recalibrate(name)
         flexible.cut(run.network, name)  # An unknown one is refused before data is read.
     document = writing.export_submodel(
         run.network,

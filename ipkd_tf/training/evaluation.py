@@ -3,8 +3,11 @@
 import keras
 import tensorflow as tf
 
+from ipkd_tf import data
 from ipkd_tf.models import cost
 from ipkd_tf.models.flexible import names
+
+_RECALIBRATION_IMAGES, _RECALIBRATION_BATCH = 2000, 200  # as once-for-all takes
 
 _BATCH = 250
 
@@ -77,6 +80,17 @@ def _metrics():
         "top_5_accuracy": keras.metrics.SparseTopKCategoricalAccuracy(k=5),
         "loss": keras.metrics.SparseCategoricalCrossentropy(from_logits=True),
     }
+
+
+def batches_to_recalibrate(train):
+    """Batches of the same training images each time, as validation would have them.
+
+    Args:
+        train: `Examples`.
+    """
+    indices = data.draw(train.labels, _RECALIBRATION_IMAGES)
+    batches = data.evaluation(train.subset(indices), batch_size=_RECALIBRATION_BATCH)
+    return batches.map(lambda images, labels: images)
 
 
 class Recalibration(keras.callbacks.Callback):

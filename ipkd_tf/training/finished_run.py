@@ -10,7 +10,7 @@ import keras
 
 from ipkd_tf import models
 from ipkd_tf.output import files
-from ipkd_tf.training import splits
+from ipkd_tf.training import evaluation, splits
 from ipkd_tf.training.experiment import Experiment
 
 EPOCHS = ("best", "last")
@@ -64,6 +64,17 @@ class FinishedRun:
         there = {**self.result["examples"], "digest": self.result["data_digest"]}
         splits.check_same_data(there, read.identity(), self.directory)
         return read
+
+    def recalibrate(self, name):
+        """Estimates the statistics of a sub-model beyond the named ones, if it needs its own.
+
+        Raises:
+            ValueError: There is none of this name.
+        """
+        if name in self.names or not getattr(self.network, "needs_recalibration", False):
+            return
+        self.network.resolve(name)  # An unknown one is refused before data is read.
+        self.network.recalibrate(name, evaluation.batches_to_recalibrate(self.splits.train))
 
     def index(self, name):
         """Number of the sub-model of this name.

@@ -30,7 +30,6 @@ from ipkd_tf.training import (
 from ipkd_tf.training.sigterm import Sigterm
 from ipkd_tf.training.splits import read_splits
 
-_RECALIBRATION_IMAGES, _RECALIBRATION_BATCH = 2000, 200  # as once-for-all takes
 _SMALL_VALIDATION = 100  # images, below which one of them is over a point of accuracy
 
 
@@ -119,7 +118,8 @@ def _train(experiment, directory, strategy, sigterm, callbacks):
     workers.check_agreement(strategy, keeper.global_step)
     callbacks = [keeper, averaging.EvaluateAverages(), *callbacks]
     if getattr(distiller.network, "needs_recalibration", False):
-        callbacks.insert(2, evaluation.Recalibration(_images_to_recalibrate(splits)))
+        batches = evaluation.batches_to_recalibrate(splits.train)
+        callbacks.insert(2, evaluation.Recalibration(batches))
     if workers.is_chief(strategy):
         print(_headline(experiment, splits, directory, keeper, fresh), flush=True)
         callbacks += [_running_result(experiment, splits, keeper), *progress.callbacks()]
@@ -129,13 +129,6 @@ def _train(experiment, directory, strategy, sigterm, callbacks):
     with data.explain_failure(splits.train):
         _fit(distiller, experiment, splits, keeper, callbacks)
     return splits, distiller, keeper
-
-
-def _images_to_recalibrate(splits):
-    """Batches of the same training images each time, as validation would have them."""
-    indices = data.draw(splits.train.labels, _RECALIBRATION_IMAGES)
-    batches = data.evaluation(splits.train.subset(indices), batch_size=_RECALIBRATION_BATCH)
-    return batches.map(lambda images, labels: images)
 
 
 def _running_result(experiment, splits, keeper):
