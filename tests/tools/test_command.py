@@ -20,8 +20,8 @@ PROGRAMS = sorted(
 
 
 class HelpTest(parameterized.TestCase):
-    def test_there_are_eight_programs(self):
-        self.assertLen(PROGRAMS, 8)
+    def test_there_are_nine_programs(self):
+        self.assertLen(PROGRAMS, 9)
 
     @parameterized.parameters(*PROGRAMS)
     def test_help_is_a_success_that_needs_no_tensorflow(self, program):
