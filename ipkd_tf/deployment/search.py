@@ -143,7 +143,7 @@ def table(rows, quantity):
     others = [
         key for key in rows[0] if key in (*COUNTS, "bytes", "milliseconds") and key != quantity
     ]
-    columns = [(key.replace("_", " "), key, _form(key)) for key in (quantity, *others)]
+    columns = [(key.replace("_", "-"), key, _form(key)) for key in (quantity, *others)]
     head = [("sub-model", "name", "{}"), ("accuracy %", "accuracy", tables.percent)]
     return tables.text(rows, head + columns)
 
