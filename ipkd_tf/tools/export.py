@@ -29,9 +29,9 @@ def define_flags(values=flags.FLAGS):
     flags.DEFINE_string(
         "budget",
         "",
-        "Instead of --submodel: the most accurate one within 20M (multiply-adds), 500k parameters, "
-        "500kB (of the file) or 5ms (median per call on this machine). Files are those of the "
-        "first format.",
+        "Instead of --submodel: the most accurate one within 20M (multiply-adds), 500k parameters "
+        "(or another cost of the network by its name), 500kB (of the file) or 5ms (median per "
+        "call on this machine). Files are those of the first format.",
         flag_values=values,
     )
     flags.DEFINE_list(

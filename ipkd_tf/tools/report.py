@@ -39,8 +39,8 @@ def define_flags(values=flags.FLAGS):
         "Markdown files in which tables stand between <!-- report: MODEL DATASET --> (or ... "
         "DATASET differences -->) and <!-- end -->; they are replaced.",
     )
-    flags.DEFINE_enum("epoch", "best", ["best", "last"], "Which of each run.", flag_values=values)
-    string("baseline", "none", "The method that differences are to.")
+    flags.DEFINE_enum("epoch", "best", ["best", "last"], "Of each run.", flag_values=values)
+    string("baseline", "none", "The method that the others are compared with.")
     help = "Take runs whose settings differ in more than method and seed, in columns of their own."
     flags.DEFINE_boolean("mix", False, help, flag_values=values)
 

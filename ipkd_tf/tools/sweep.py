@@ -3,7 +3,7 @@
   python -m ipkd_tf.tools.sweep runs/msdnet_small_cifar10_*.flags --seeds=0,1,2
   python -m ipkd_tf.tools.sweep runs/a.flags runs/b.flags --seeds=0,1 -- --data_dir=/data --epochs=3
 
-All flag files with the first seed come first, but a run that teaches another before that one.
+Seed by seed, each flag file in turn; but a run that teaches another comes before that one.
 Settings after -- go to every run. What is finished is skipped and what was interrupted goes on, so
 the same command may be given again at any time; Ctrl-C and SIGTERM let the current run save.
 """

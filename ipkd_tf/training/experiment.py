@@ -11,7 +11,7 @@ from ipkd_tf.training.settings import number, setting
 METHODS = tuple(name for name in teachers.METHODS if name != "kd")  # It needs another network.
 _METHOD_HELP = (
     f"{', '.join(METHODS)}, kd (the first --teacher teaches all), or teachers by number such as "
-    "0:6,1:2+6,2:t1 (t1: the first --teacher)"
+    "0:6,1:2+6,2:t1 (t1: the first --teacher; mean and ema: see docs/teachers.md)"
 )
 
 
@@ -39,8 +39,10 @@ class Experiment:
 
     model: str = setting(
         "msdnet",
-        "Network family: msdnet, msdnet_small, slimmable_mobilenet_v1, "
-        "slimmable_mobilenet_v1_small, or your own as package.module:Class.",
+        "Network: msdnet, slimmable_mobilenet_v1, us_mobilenet_v1 (these also with _imagenet), "
+        "ofa_mobilenet_v3, hne_resnet, cnmm, sp_resnet20, each also with _small; plain_cnn_2 to "
+        "plain_cnn_10, plain_cnn_exits, resnet_8 to resnet_110, densenet_bc_40_12; or your own as "
+        "package.module:Class.",
         parse=settings.parse_some,
         section="model",
     )

@@ -9,9 +9,8 @@ SKIP = 2.0
 # Of the shares of neighbouring exits: from everybody at the first to everybody at the last, and
 # between 98 % and 2 % of those at two of them each 10 % above the one before.
 _RATIOS = (0.0, *np.geomspace(1 / 50, 50, 81), 1e9)
-_QUANTILES = np.linspace(
-    0, 1, 121
-)  # of confidence: less than 1 % of the images from one to the next
+# Of confidence: less than 1 % of the images from one to the next.
+_QUANTILES = np.linspace(0, 1, 121)
 
 
 @dataclasses.dataclass(frozen=True)
