@@ -52,7 +52,15 @@ class PagesTest(test_train_main.MainTestCase):
         self.assertLessEqual(README.count("\n"), 130)
 
     @parameterized.parameters(
-        "adapt", "classify", "ensemble", "evaluate", "export", "profile", "report", "sweep"
+        "adapt",
+        "classify",
+        "ensemble",
+        "evaluate",
+        "export",
+        "profile",
+        "report",
+        "search",
+        "sweep",
     )
     def test_commands_of_the_programs_parse(self, name):
         program = importlib.import_module(f"ipkd_tf.tools.{name}")
