@@ -68,6 +68,7 @@ class RunsTest(test_train_main.MainTestCase):
         names = {f"{group}_{method}" for group in FULL + SMALL for method in METHODS}
         names |= {*QUICKSTARTS, *TAUGHT_BY, *IMAGENET}
         names |= {f"plain_cnn_exits_{method}" for method in ("none", "ipkd_ta_1", "ipkd_ta_m")}
+        names |= {f"us_mobilenet_v1_small_cifar10_{method}" for method in ("none", "ipkd_ta_m")}
         self.assertEqual({*RUNS}, names)
         self.assertLen(FULL, 16 // 4)
 
