@@ -275,7 +275,7 @@ class BuildTest(TrainingTest):
         def batches(**settings):
             experiment = self.experiment(rotation=15.0, cutout=2, flip=True, **settings)
             splits = read_splits(experiment)
-            stream = loop._training_batches(experiment, splits, 0).take(14)  # an epoch is 10
+            stream = loop._training_batches(experiment, splits, 0, (0, 1)).take(14)  # an epoch is 10
             return [array.tobytes() for batch in stream.as_numpy_iterator() for array in batch]
 
         first = batches(method="none")
@@ -311,7 +311,7 @@ class BuildTest(TrainingTest):
         experiment = self.experiment(**settings)
         splits = read_splits(experiment)
         with mock.patch.object(loop.data, "training") as made:
-            loop._training_batches(experiment, splits, 7)
+            loop._training_batches(experiment, splits, 7, (0, 1))
         expected = data.Augmentation(**settings, num_classes=10)
         self.assertEqual(made.call_args.kwargs["augmentation"], expected)
 

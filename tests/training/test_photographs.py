@@ -72,7 +72,7 @@ class PhotographsTest(TrainingTest):
         result, _ = self.run_once("run", memory="0MB", skip_broken=1)
         self.assertEqual((result["state"], [*result["skipped"]]), ("finished", [str(file)]))
         file.unlink()  # What is gone makes other data of it.
-        with self.assertRaisesRegex(ValueError, "not those the run was trained with"):
+        with self.assertRaisesRegex(ValueError, "not those the run was trained on"):
             self.run_once("run", memory="0MB", epochs=4)
 
 
