@@ -275,7 +275,9 @@ class BuildTest(TrainingTest):
         def batches(**settings):
             experiment = self.experiment(rotation=15.0, cutout=2, flip=True, **settings)
             splits = read_splits(experiment)
-            stream = loop._training_batches(experiment, splits, 0, (0, 1)).take(14)  # an epoch is 10
+            stream = loop._training_batches(experiment, splits, 0, (0, 1)).take(
+                14
+            )  # an epoch is 10
             return [array.tobytes() for batch in stream.as_numpy_iterator() for array in batch]
 
         first = batches(method="none")
