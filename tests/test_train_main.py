@@ -12,7 +12,7 @@ from unittest import mock
 from absl import flags
 from absl.testing import flagsaver, parameterized
 
-from ipkd_tf.tools import train
+from ipkd_tf.tools import command, train
 from ipkd_tf.training import loop
 from ipkd_tf.training.experiment import Experiment
 from ipkd_tf.training.sigterm import Terminated
@@ -34,7 +34,7 @@ class MainTestCase(parameterized.TestCase):
             mock.patch.object(loop, "run", side_effect=run) as run,
             contextlib.redirect_stderr(errors),
         ):
-            status = train.main(flags.FLAGS(argv))
+            status = command.run(train.main, flags.FLAGS(argv))
         return status, errors.getvalue(), run.call_args.args[0] if run.called else None
 
 
@@ -78,9 +78,9 @@ class MainTest(MainTestCase):
         self.assertEqual(self.run_main(f"--flagfile={flag_file}")[2], experiment)
 
     @parameterized.parameters(
-        ("--temperature=-1", "train_main.py: temperature must be a number above 0. Received: "),
-        ("--method=ipkd_ta_9", "train_main.py: method must be one of none, ipkd, "),
-        ("quickstart", "train_main.py: settings are given as --name=value. Received: quickstart"),
+        ("--temperature=-1", "train_main: temperature must be a number above 0. Received: "),
+        ("--method=ipkd_ta_9", "train_main: method must be one of none, ipkd, "),
+        ("quickstart", "train_main: settings are given as --name=value. Received: quickstart"),
     )
     def test_a_wrong_setting_is_one_line(self, argument, message):
         status, errors, experiment = self.run_main(argument)
@@ -90,7 +90,7 @@ class MainTest(MainTestCase):
     @parameterized.parameters(ValueError, OSError, FloatingPointError)
     def test_errors_of_a_run_are_one_line_unless_verbose(self, error):
         status, errors, _ = self.run_main(run=error("no data. Received: dataset=x"))
-        self.assertEqual((status, errors), (1, "train_main.py: no data. Received: dataset=x\n"))
+        self.assertEqual((status, errors), (1, "train_main: no data. Received: dataset=x\n"))
         with self.assertRaisesRegex(error, "no data"):
             self.run_main("--verbosity=1", run=error("no data. Received: dataset=x"))
 

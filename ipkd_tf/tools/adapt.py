@@ -21,31 +21,26 @@ _TIMED_IMAGES = 300
 
 
 def define_flags(values=flags.FLAGS):
-    command.define_opening_flags(values)
-    flags.DEFINE_string(
+    command.define_run_flags(values)
+    command.define_held_out_flag(values)
+    define = command.definer(values)
+    define(
         "budget",
         "",
         "Mean cost per image to export for: 8M (multiply-adds) or 3ms (on this machine, one image "
         "at a time). Empty: only the table and the figure.",
-        values,
     )
-    flags.DEFINE_enum(
+    define(
         "confidence",
         "probability",
-        ["probability", "margin", "entropy"],
         "When a sub-model counts as sure: by its largest probability, by how far that is above the "
         "second, or by the entropy.",
-        values,
+        ["probability", "margin", "entropy"],
     )
-    flags.DEFINE_boolean(
-        "calibrate", True, "Scale each sub-model's logits by a fitted temperature.", values
-    )
-    flags.DEFINE_list("format", ["saved_model"], "From saved_model, litert, onnx.", values)
-    flags.DEFINE_string("output", "", "Directory; empty: RUN/adapt.", values)
-    command.define_held_out_flag(values)
-    flags.DEFINE_integer(
-        "threads", 1, "Of the timed calls; 0: the runtime's choice.", 0, flag_values=values
-    )
+    define("calibrate", True, "Scale each sub-model's logits by a fitted temperature.")
+    define("format", ["saved_model"], "From saved_model, litert, onnx.")
+    define("output", "", "Directory; empty: RUN/adapt.")
+    define("threads", 1, "Of the timed calls; 0: the runtime's choice.", lower_bound=0)
 
 
 def main():
@@ -60,10 +55,8 @@ def main():
     budget = _parse_budget()
     writing.check_formats(FLAGS.format)
     run = command.open_run(FLAGS)
-    held_out, test = (
-        command.read_held_out(run, FLAGS.from_training, "thresholds are fitted"),
-        run.splits.test,
-    )
+    held_out = command.read_held_out(run, FLAGS.from_training, "thresholds are fitted")
+    test = run.splits.test
     study = _fit(run, held_out, test, budget)
     rows = study.curve()
     quantity = budget.quantity if budget else "multiply_adds"
@@ -87,8 +80,7 @@ def main():
         document["exported"] = _export(run, study, budget, test, directory / budget.text)
         written += [f"{budget.text}/{format}" for format in FLAGS.format]
     directory.mkdir(parents=True, exist_ok=True)
-    title = f"{run.result['name']}, seed {run.result['seed']}"
-    early_exit.draw(study, rows, quantity, title, directory / "adapt.png")
+    early_exit.draw(study, rows, quantity, run.title, directory / "adapt.png")
     files.write_text(directory / "adapt.csv", early_exit.frame(study, rows).to_csv(index=False))
     files.write_json(directory / "adapt.json", {**document, "files": written})
     print(f"{directory}: {', '.join(written)}")

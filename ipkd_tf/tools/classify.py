@@ -18,20 +18,10 @@ FLAGS = flags.FLAGS
 
 
 def define_flags(values=flags.FLAGS):
-    flags.DEFINE_string(
-        "model",
-        None,
-        "Exported file, or the directory of an export.",
-        required=True,
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "signature",
-        "",
-        "Sub-model of a file that holds several; empty: largest.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer("top", 3, "Classes to print.", lower_bound=1, flag_values=values)
+    define = command.definer(values)
+    define("model", str, "Exported file, or the directory of an export.", required=True)
+    define("signature", "", "Sub-model of a file that holds several; empty: largest.")
+    define("top", 3, "Classes to print.", lower_bound=1)
 
 
 def main(images):

@@ -1,4 +1,4 @@
-"""What the programs have in common: start, one line for an error, TensorFlow, shared flags."""
+"""What the programs have in common: start, one line for an error, flags, the run they open."""
 
 import contextlib
 import inspect
@@ -8,33 +8,50 @@ import sys
 from absl import app, flags, logging
 
 flags.disclaim_key_flags()  # What is defined here is listed by the --help of each program.
-HELP = {"--help", "-help", "-h", "-?"}
+_DEFINE = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    list: flags.DEFINE_list,
+}
+_CALIBRATION_IMAGES = 512
 
 
-def start(define_flags, main):
+def start(define_flags, main, help_text=None):
     """Runs a program; it imports what is slow only in `main`, so that --help comes at once.
 
-    Args:
-        define_flags: Defines its flags in `flags.FLAGS`.
-        main: Its work, without arguments or with the list of what stands beside the flags.
+    `main` takes nothing, or the list of what stands beside the flags; `help_text()` is what --help
+    shows instead of the program's docstring and flags.
     """
     define_flags()
-    if HELP & {*sys.argv[1:]}:
+    if {"--help", "-help", "-h", "-?"} & {*sys.argv[1:]}:
+        if help_text:
+            print(help_text())
+            sys.exit(0)
         app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
     app.run(lambda argv: run(main, argv))
 
 
 def run(main, argv):
-    """Runs a program's work; an error in what the user gave is one line and exit status 1."""
-    logging.set_verbosity(logging.ERROR)
+    """Runs a program's work; a user's error is one line and status 1, unless --verbosity=1."""
+    if flags.FLAGS.verbosity <= 0:
+        logging.set_verbosity(logging.ERROR)
     takes_arguments = inspect.signature(main).parameters
     try:
-        if argv[1:] and not takes_arguments:
-            raise ValueError(f"settings are given as --name=value. Received: {argv[1]}")
+        if not takes_arguments:
+            check_only_flags(argv)
         return main(argv[1:]) if takes_arguments else main()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
+        if flags.FLAGS.verbosity > 0:
+            raise
         print(f"{argv[0].rpartition('/')[-1].removesuffix('.py')}: {error}", file=sys.stderr)
         return 1
+
+
+def check_only_flags(argv):
+    if argv[1:]:
+        raise ValueError(f"settings are given as --name=value. Received: {argv[1]}")
 
 
 def start_tensorflow(threads=0):
@@ -61,54 +78,66 @@ def quiet():
         os.close(stderr)
 
 
-def define_opening_flags(values):
-    """The flags of every program that opens a finished run."""
-    flags.DEFINE_string(
-        "run", None, "Directory of a finished run.", required=True, flag_values=values
-    )
-    flags.DEFINE_enum(
-        "epoch", "best", ["best", "last"], "Which network of the run.", flag_values=values
-    )
-    flags.DEFINE_string(
-        "data_dir",
-        "",
-        "Where the data set is now; empty: where the run read it.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "model", "", "Family of your own that the run trained: package.module:Class.", values
-    )
+def definer(values):
+    """A function that defines a flag of its default's type; a type for a default means none."""
+
+    def define(name, default, help, choices=None, **options):
+        kind, default = (default, None) if isinstance(default, type) else (type(default), default)
+        options |= {"help": help, "flag_values": values}
+        if choices:
+            flags.DEFINE_enum(name, default, choices, **options)
+        else:
+            _DEFINE[kind](name, default, **options)
+
+    return define
 
 
-def define_run_flags(values):
-    """The flags of every program that opens a finished run and measures files."""
-    define_opening_flags(values)
-    flags.DEFINE_integer(
-        "threads", 1, "Of the timed calls; 0: the runtime's choice.", flag_values=values
-    )
-    flags.DEFINE_integer("batch_size", 1, "Images in a timed call.", flag_values=values)
+def define_run_flags(values, timed=False):
+    """The flags of every program that opens a finished run, and of those that time its files."""
+    define = definer(values)
+    define("run", str, "Directory of a finished run.", required=True)
+    define("epoch", "best", "Which network of the run.", ["best", "last"])
+    define("data_dir", "", "Where the data set is now; empty: where the run read it.")
+    define("model", "", "Family of your own that the run trained: package.module:Class.")
+    if timed:
+        define("threads", 1, "Of the timed calls; 0: the runtime's choice.", lower_bound=0)
+        define("batch_size", 1, "Images in a timed call.", lower_bound=1)
 
 
 def define_held_out_flag(values):
     """The flag of every program that fits something on held-out images."""
-    flags.DEFINE_integer(
+    definer(values)(
         "from_training",
         0,
         "If the run held no images out: take so many of its training images. It was trained on "
         "them, so its sub-models look more accurate, surer and more alike than they are.",
         lower_bound=0,
-        flag_values=values,
     )
 
 
+def open_run(values, threads=0):
+    """Opens the run that `define_run_flags` names."""
+    start_tensorflow(threads)
+    from ipkd_tf.training import finished_run
+
+    return finished_run.open_run(values.run, values.epoch, values.data_dir, values.model)
+
+
+def test_data(run, count):
+    """Images of a run to compare on (0 for all) and to calibrate with, drawn from all classes."""
+    from ipkd_tf import data
+
+    train, test = run.splits.train, run.splits.test
+    test = test.subset(data.draw(test.labels, count or None))
+    return {
+        "images": test.images(),
+        "labels": test.labels,
+        "calibration_images": train.images(data.draw(train.labels, _CALIBRATION_IMAGES)),
+    }
+
+
 def read_held_out(run, from_training, what):
-    """The `Examples` of a run that were held out from training and from the test split.
-
-    `what` says what is done on them, such as "thresholds are fitted".
-
-    Raises:
-        ValueError: It held none out, and `from_training` does not replace them.
-    """
+    """A run's held-out `Examples`, on which is done `what`, such as "thresholds are fitted"."""
     if run.experiment.held_out is not None:
         return run.splits.validation
     if not from_training:
@@ -122,11 +151,3 @@ def read_held_out(run, from_training, what):
     print(f"Warning: {what} on images that the network was trained on")
     train = run.splits.train
     return train.subset(data.draw(train.labels, from_training))
-
-
-def open_run(values, threads=0):
-    """Opens the run that `define_opening_flags` names."""
-    start_tensorflow(threads)
-    from ipkd_tf.training import finished_run
-
-    return finished_run.open_run(values.run, values.epoch, values.data_dir, values.model)

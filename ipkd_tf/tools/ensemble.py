@@ -16,14 +16,11 @@ FLAGS = flags.FLAGS
 
 
 def define_flags(values=flags.FLAGS):
-    flags.DEFINE_list("against", [], "Finished runs of flexible networks.", flag_values=values)
-    flags.DEFINE_string("output", ".", "Directory.", flag_values=values)
-    flags.DEFINE_enum(
-        "epoch", "best", ["best", "last"], "Which network of each run.", flag_values=values
-    )
-    flags.DEFINE_string(
-        "data_dir", "", "Where the data set is now; empty: where the runs read it.", values
-    )
+    define = command.definer(values)
+    define("against", [], "Finished runs of flexible networks.")
+    define("output", ".", "Directory.")
+    define("epoch", "best", "Which network of each run.", ["best", "last"])
+    define("data_dir", "", "Where the data set is now; empty: where the runs read it.")
 
 
 def main(paths):

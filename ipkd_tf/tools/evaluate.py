@@ -12,10 +12,10 @@ FLAGS = flags.FLAGS
 
 
 def define_flags(values=flags.FLAGS):
-    command.define_opening_flags(values)
-    splits = ["test", "validation", "train"]
-    flags.DEFINE_enum("split", "test", splits, "On which images.", flag_values=values)
-    flags.DEFINE_integer("batch_size", 250, "Images in a forward pass.", flag_values=values)
+    command.define_run_flags(values)
+    define = command.definer(values)
+    define("split", "test", "On which images.", ["test", "validation", "train"])
+    define("batch_size", 250, "Images in a forward pass.", lower_bound=1)
 
 
 def main():

@@ -17,50 +17,31 @@ from ipkd_tf.deployment.export import formats
 from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
-_CALIBRATION_IMAGES = 512
 _CHOICE_IMAGES = 1000  # A choice measures every sub-model: a part of the test images is enough.
 
 
 def define_flags(values=flags.FLAGS):
-    command.define_run_flags(values)
-    flags.DEFINE_string(
-        "submodel", "", "Its name, such as exit_3 or width_0.5; or all.", flag_values=values
-    )
-    flags.DEFINE_string(
+    command.define_run_flags(values, timed=True)
+    define = command.definer(values)
+    define("submodel", "", "Its name, such as exit_3 or width_0.5; or all.")
+    define(
         "budget",
         "",
         "Instead of --submodel: the most accurate one within 20M (multiply-adds), 500k parameters "
         "(or another cost of the network by its name), 500kB (of the file) or 5ms (median per "
         "call on this machine). Files are those of the first format.",
-        flag_values=values,
     )
-    flags.DEFINE_list(
-        "format", ["saved_model"], f"From {', '.join(formats.FORMATS)}.", flag_values=values
-    )
-    flags.DEFINE_string("output", "", "Directory; empty: RUN/export/SUBMODEL.", flag_values=values)
-    flags.DEFINE_integer(
-        "images",
-        0,
-        "Test images to compare on, drawn from all classes; 0: all.",
-        lower_bound=0,
-        flag_values=values,
-    )
-    flags.DEFINE_float(
+    define("format", ["saved_model"], f"From {', '.join(formats.FORMATS)}.")
+    define("output", "", "Directory; empty: RUN/export/SUBMODEL.")
+    define("images", 0, "Test images to compare on, of all classes; 0: all.", lower_bound=0)
+    define(
         "difference",
-        None,
+        float,
         "Largest difference of a logit that is tolerated, as a share of the largest logit; "
         "default: by format.",
-        flag_values=values,
     )
-    flags.DEFINE_float(
-        "agreement",
-        None,
-        "Least share of images with equal decisions; default: by format.",
-        flag_values=values,
-    )
-    flags.DEFINE_boolean(
-        "overwrite", False, "Replace the export of another network in the directory.", values
-    )
+    define("agreement", float, "Least share of images with equal decisions; default: by format.")
+    define("overwrite", False, "Replace the export of another network in the directory.")
 
 
 def main():
@@ -88,7 +69,7 @@ def main():
         name,
         directory,
         FLAGS.format,
-        **test_data(run, FLAGS.images),
+        **command.test_data(run, FLAGS.images),
         class_names=run.splits.dataset.class_names,
         rows=run.rows,
         run={"epoch": run.epoch, "result": run.result},
@@ -98,19 +79,6 @@ def main():
     print(writing.describe(document, directory, FLAGS.format))
 
 
-def test_data(run, count):
-    """Images of a run to compare on (0 for all) and to calibrate with, drawn from all classes."""
-    from ipkd_tf import data
-
-    train, test = run.splits.train, run.splits.test
-    test = test.subset(data.draw(test.labels, count or None))
-    return {
-        "images": test.images(),
-        "labels": test.labels,
-        "calibration_images": train.images(data.draw(train.labels, _CALIBRATION_IMAGES)),
-    }
-
-
 def _choose(run, budget):
     """The name of the most accurate sub-model within a budget, which is printed with its cost."""
     from ipkd_tf.deployment import trade_off
@@ -118,7 +86,7 @@ def _choose(run, budget):
     rows, conditions = run.rows, ""
     if budget.quantity not in rows[0]:
         conditions = trade_off.Conditions(FLAGS.batch_size, FLAGS.threads)
-        settings = test_data(run, FLAGS.images or _CHOICE_IMAGES)
+        settings = command.test_data(run, FLAGS.images or _CHOICE_IMAGES)
         rows = trade_off.measure(
             run.network, formats=FLAGS.format[:1], conditions=conditions, rows=rows, **settings
         )

@@ -12,25 +12,18 @@ from absl import flags
 
 from ipkd_tf.deployment.export import formats
 from ipkd_tf.output import files
-from ipkd_tf.tools import command, export
+from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
 
 
 def define_flags(values=flags.FLAGS):
-    command.define_run_flags(values)
-    flags.DEFINE_list(
-        "format", ["litert"], f"From {', '.join(formats.FORMATS)}.", flag_values=values
-    )
-    flags.DEFINE_string("output", "", "Directory; empty: that of the run.", flag_values=values)
-    flags.DEFINE_integer(
-        "images",
-        1000,
-        "Test images for accuracy, drawn from all classes; 0: all.",
-        lower_bound=0,
-        flag_values=values,
-    )
-    flags.DEFINE_integer("repeats", 100, "Timed calls, after 10 untimed.", flag_values=values)
+    command.define_run_flags(values, timed=True)
+    define = command.definer(values)
+    define("format", ["litert"], f"From {', '.join(formats.FORMATS)}.")
+    define("output", "", "Directory; empty: that of the run.")
+    define("images", 1000, "Test images for accuracy, of all classes; 0: all.", lower_bound=0)
+    define("repeats", 100, "Timed calls, after 10 untimed.", lower_bound=1)
 
 
 def main():
@@ -41,7 +34,7 @@ def main():
     from ipkd_tf.training import environment
 
     conditions = trade_off.Conditions(FLAGS.batch_size, FLAGS.threads, FLAGS.repeats)
-    settings = export.test_data(run, FLAGS.images)
+    settings = command.test_data(run, FLAGS.images)
     rows = trade_off.measure(
         run.network, formats=FLAGS.format, conditions=conditions, rows=run.rows, **settings
     )

@@ -11,7 +11,6 @@ average, a column for each method, mean and standard deviation over seeds, the b
 paper's figure beside ours where it has one; then the differences to the baseline.
 """
 
-import functools
 import os
 import pathlib
 import sys
@@ -24,36 +23,27 @@ FLAGS = flags.FLAGS
 
 
 def define_flags(values=flags.FLAGS):
-    string = functools.partial(flags.DEFINE_string, flag_values=values)
-    texts = functools.partial(flags.DEFINE_list, flag_values=values)
-    string("output", "", "Directory; empty: report/ in the directory that holds all runs.")
-    texts(
+    define = command.definer(values)
+    define("output", "", "Directory; empty: report/ in the directory that holds all runs.")
+    define(
         "formats",
         ["markdown", "csv", "latex"],
         "markdown (report.md, PNG figures), csv (summary.csv), latex (report.tex, PDF figures).",
     )
-    string("csv", "", "File for the scores of every run, one row per sub-model.")
-    texts(
+    define("csv", "", "File for the scores of every run, one row per sub-model.")
+    define(
         "readme",
         [],
         "Markdown files in which tables stand between <!-- report: MODEL DATASET --> (or ... "
         "DATASET differences -->) and <!-- end -->; they are replaced.",
     )
-    flags.DEFINE_enum("epoch", "best", ["best", "last"], "Of each run.", flag_values=values)
-    string("baseline", "none", "The method that the others are compared with.")
-    help = "Take runs whose settings differ in more than method and seed, in columns of their own."
-    flags.DEFINE_boolean("mix", False, help, flag_values=values)
+    define("epoch", "best", "Of each run.", ["best", "last"])
+    define("baseline", "none", "The method that the others are compared with.")
+    define("mix", False, "Take runs that differ in more than method and seed, in own columns.")
 
 
 def report(paths, values, beside=None):
-    """Writes and prints the report.
-
-    Args:
-        paths: Directories of runs, directories above them, or CSV files.
-        values: The values of the flags.
-        beside: Paths of which the common directory gets the report, unless --output says where;
-            None for `paths`.
-    """
+    """Writes and prints the report, into what `beside` or else `paths` have in common."""
     command.start_tensorflow()
     from ipkd_tf import reports
     from ipkd_tf.output import files

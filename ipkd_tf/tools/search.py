@@ -22,24 +22,20 @@ _FILE_IMAGES = 100  # on which a candidate's file is compared with the network
 
 
 def define_flags(values=flags.FLAGS):
-    command.define_run_flags(values)
-    flags.DEFINE_string(
+    command.define_run_flags(values, timed=True)
+    command.define_held_out_flag(values)
+    define = command.definer(values)
+    define(
         "budget",
-        None,
+        str,
         "Most that the sub-model may cost, such as 3M (multiply-adds), 500kB (of its file) or 2ms.",
         required=True,
-        flag_values=values,
     )
-    flags.DEFINE_integer("trials", 200, "Sub-models to try in all.", 1, flag_values=values)
-    flags.DEFINE_integer("seed", 0, "Of the search.", flag_values=values)
-    flags.DEFINE_string(
-        "format",
-        "litert",
-        f"Of the file, for budgets in bytes or milliseconds: {', '.join(formats.FORMATS)}.",
-        flag_values=values,
-    )
-    flags.DEFINE_string("output", "", "Directory; empty: RUN/search.", flag_values=values)
-    command.define_held_out_flag(values)
+    define("trials", 200, "Sub-models to try in all.", lower_bound=1)
+    define("seed", 0, "Of the search.")
+    names = ", ".join(formats.FORMATS)
+    define("format", "litert", f"Of the file, for budgets in bytes or milliseconds: {names}.")
+    define("output", "", "Directory; empty: RUN/search.")
 
 
 def main():
@@ -90,7 +86,7 @@ def main():
     }
     files.write_json(directory / "search.json", files.rounded(document))
     files.write_text(directory / "search.csv", pd.DataFrame(rows).to_csv(index=False))
-    title = f"{run.result['name']}, seed {run.result['seed']}: {len(rows)} sub-models tried"
+    title = f"{run.title}: {len(rows)} sub-models tried"
     named = [row for row in named if "accuracy" in row]
     search.draw(rows, named, budget, title, directory / "search.png")
     print(f"{directory}: {', '.join(sorted(path.name for path in directory.iterdir()))}")

@@ -19,15 +19,9 @@ _COMMAND = [sys.executable, "-m", "ipkd_tf.tools.train"]
 
 
 def define_flags(values=flags.FLAGS):
-    flags.DEFINE_list(
-        "seeds", ["0"], "One run of each flag file for each seed.", flag_values=values
-    )
-    flags.DEFINE_list(
-        "submodels",
-        [""],
-        "Each flag file once for each of these sub-models, trained alone: exit_1,exit_2.",
-        flag_values=values,
-    )
+    define = command.definer(values)
+    define("seeds", ["0"], "One run of each flag file for each seed.")
+    define("submodels", [""], "Each flag file for each of these, trained alone: exit_1,exit_2.")
     report.define_flags(values)
     flags.adopt_module_key_flags(report, values)  # so that --help shows them
 

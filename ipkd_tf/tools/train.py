@@ -12,31 +12,22 @@ import pathlib
 import sys
 import warnings
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from ipkd_tf.tools import command
 from ipkd_tf.training import settings
 from ipkd_tf.training.experiment import Experiment
 
 FLAGS = flags.FLAGS
-_DEFINE = {
-    bool: flags.DEFINE_boolean,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-}
 
 
 def define_flags(values=flags.FLAGS):
     """One flag for each setting of an Experiment."""
+    define = command.definer(values)
     for section, fields in settings.sections(Experiment).items():
-        for field in fields:
-            arguments = {"flag_values": values, "module_name": section}
-            help, choices = field.metadata["help"], field.metadata["choices"]
-            if choices:
-                flags.DEFINE_enum(field.name, field.default, choices, help, **arguments)
-            else:
-                _DEFINE[field.type](field.name, field.default, help, **arguments)
+        for one in fields:
+            facts = one.metadata
+            define(one.name, one.default, facts["help"], facts["choices"], module_name=section)
 
 
 def help_text():
@@ -48,8 +39,8 @@ def help_text():
 
 def experiment_from_flags(arguments, values=flags.FLAGS):
     """The Experiment the flags describe; a run without --name is called like its flag file."""
-    fields = [field for section in settings.sections(Experiment).values() for field in section]
-    given = {field.name: values[field.name].value for field in fields}
+    names = settings.as_text(Experiment())
+    given = {name: values[name].value for name in names}
     return Experiment(**{**given, "name": given["name"] or _flagfile_stem(arguments)})
 
 
@@ -61,7 +52,7 @@ def parse(arguments):
     """
     values = flags.FlagValues()
     define_flags(values)
-    _check_only_settings(values(["", *arguments]))
+    command.check_only_flags(values(["", *arguments]))
     return experiment_from_flags(arguments, values)
 
 
@@ -72,13 +63,9 @@ def _flagfile_stem(arguments):
     return pathlib.Path(parser.parse_known_args(arguments)[0].flagfile).stem
 
 
-def _check_only_settings(argv):
-    if argv[1:]:
-        raise ValueError(f"settings are given as --name=value. Received: {argv[1]}")
-
-
-def _train(experiment):
-    """Imports what trains, and TensorFlow with it, only now; both without their chatter."""
+def main():
+    """Trains; returns the exit status. What is slow to import comes after the settings."""
+    experiment = experiment_from_flags(sys.argv[1:])
     if FLAGS.verbosity <= 0:
         logging.set_verbosity(logging.WARNING)
     command.start_tensorflow()
@@ -88,35 +75,18 @@ def _train(experiment):
         loop.run(experiment)
     except sigterm.Terminated:
         print(sigterm.MESSAGE)
-
-
-def main(argv):
-    """Trains; returns the exit status. An error in what the user gave is one line."""
-    name = pathlib.Path(sys.argv[0]).name
-    try:
-        _check_only_settings(argv)
-        _train(experiment_from_flags(sys.argv[1:]))
     except KeyboardInterrupt:
         print(
             "\nInterrupted: the last checkpoint is kept, the same command goes on from there.",
             file=sys.stderr,
         )
         return 130
-    except (ValueError, OSError, FloatingPointError) as error:
-        if FLAGS.verbosity > 0:
-            raise
-        print(f"{name}: {error}", file=sys.stderr)
-        return 1
 
 
 def start():
-    """Runs the program: --help needs nothing slow, a warning is one line."""
-    define_flags()
-    if command.HELP & {*sys.argv[1:]}:
-        print(help_text())
-        sys.exit(0)
+    """Runs the program, here and for `train_main.py`; a warning is one line."""
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-    app.run(main)
+    command.start(define_flags, main, help_text)
 
 
 if __name__ == "__main__":

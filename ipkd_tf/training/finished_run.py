@@ -35,6 +35,10 @@ class FinishedRun:
     model: str | None = None
 
     @property
+    def title(self):
+        return f"{self.result['name']}, seed {self.result['seed']}"
+
+    @property
     def rows(self):
         """One dict per sub-model, smallest first: its test scores and its cost."""
         return self.result[self.epoch]

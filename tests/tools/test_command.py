@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PROGRAMS = sorted(
     path.stem
     for path in (ROOT / "ipkd_tf" / "tools").glob("*.py")
-    if "command.start(" in path.read_text() and path.stem != "command"
+    if "command.start(" in path.read_text() and path.stem not in ("command", "train")
 )
 
 

@@ -114,14 +114,14 @@ class ProgramsTest(parameterized.TestCase):
         pixels = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (1000, 2, 2, 3))
         part = data.Examples(pixels, labels)
         run = types.SimpleNamespace(splits=types.SimpleNamespace(train=part, test=part))
-        settings = export.test_data(run, 50)
+        settings = command.test_data(run, 50)
         self.assertEqual(settings["images"].shape, (50, 2, 2, 3))
         np.testing.assert_array_equal(settings["images"][:, 0, 0, 0], settings["labels"])
         np.testing.assert_array_equal(np.bincount(settings["labels"]), [5] * 10)
         calibration = settings["calibration_images"][:, 0, 0, 0]
         self.assertLen(calibration, 512)
         self.assertBetween(np.bincount(calibration).min(), 51, 52)
-        self.assertLen(export.test_data(run, 0)["images"], 1000)
+        self.assertLen(command.test_data(run, 0)["images"], 1000)
 
     def test_a_budget_in_bytes_is_that_of_the_file(self):
         arguments = [self.run_flag, "--format=onnx", "--images=4", "--budget=100B"]
