@@ -68,6 +68,9 @@ class Examples:
         """The images of these indices (default: all), uint8 `[k, height, width, 3]`."""
         return self.read(indices)[0]
 
+    # So they stand in for an array where batches are sliced out of one.
+    __getitem__ = images
+
     def read(self, indices=slice(None), windows=None):
         """`(images, labels)` of these indices; `windows` as for `gather`."""
         indices = np.arange(len(self))[indices]

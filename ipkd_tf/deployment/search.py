@@ -8,10 +8,12 @@ import pathlib
 import numpy as np
 
 from ipkd_tf.deployment.budget import COUNTS, amount
+from ipkd_tf.deployment.export.verification import predict
 from ipkd_tf.models import cost, flexible
 from ipkd_tf.output import figures, tables
 
 _POPULATION = 40
+_BATCH = 500
 
 
 @dataclasses.dataclass
@@ -22,7 +24,7 @@ class Candidates:
         network: A flexible network.
         batches: Reiterable batches of training images `[batch, height, width, channels]`, from
             which each candidate's statistics are estimated if it needs its own.
-        images, labels: Held out from training: arrays `[images, ...]` and integers `[images]`.
+        images, labels: Held out from training: `[images, ...]` or `Examples`, and integers.
         budget: `Budget`, whose quantity is the cost that counts.
         measure_file: Function of a name to a dict with `bytes` and `milliseconds`, for such a
             budget.
@@ -50,12 +52,10 @@ class Candidates:
         return row
 
 
-def accuracy(model, images, labels, batch_size=500):
+def accuracy(model, images, labels):
     """The share of images that a plain model puts into the class of their label."""
-    parts = range(0, len(labels), batch_size)
-    logits = [model(images[start : start + batch_size], training=False) for start in parts]
-    decisions = np.concatenate([np.argmax(part, axis=-1) for part in logits])
-    return float(np.mean(decisions == labels))
+    logits = predict(lambda images: model(images, training=False), images, _BATCH)
+    return float(np.mean(logits.argmax(axis=-1) == labels))
 
 
 def search(candidates, trials, seed=0, journal=None, name="search", tell=None):

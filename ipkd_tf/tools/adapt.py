@@ -99,11 +99,12 @@ def _parse_budget():
 
 
 def _fit(run, held_out, test, budget):
+    from ipkd_tf import data
     from ipkd_tf.deployment.early_exit import costs, study
 
     bar = int(sys.stdout.isatty())
     logits = [
-        (run.network.predict(part.images(), batch_size=250, verbose=bar), part.labels)
+        (run.network.predict(data.evaluation(part, batch_size=250), verbose=bar), part.labels)
         for part in (held_out, test)
     ]
     spent = None
@@ -120,7 +121,6 @@ def _export(run, study, budget, test, directory):
     from ipkd_tf.deployment.budget import amount
     from ipkd_tf.deployment.early_exit import costs
 
-    images = test.images()
     _, outcome = study.within(budget.limit)
     classify = early_exit.EarlyExitClassifier(
         run.network, outcome.thresholds, study.confidence, study.temperatures
@@ -147,9 +147,9 @@ def _export(run, study, budget, test, directory):
     agreement = {}
     for format in FLAGS.format:
         agreement[format] = early_exit.export(
-            classify, directory / format, format, images, outcome.exits, facts
+            classify, directory / format, format, test, outcome.exits, facts
         )
-        share = f"{agreement[format]:.2%} of {len(images)}"
+        share = f"{agreement[format]:.2%} of {len(test)}"
         print(f"  {format}: {share} images leave where simulated", flush=True)
     return {**facts, "thresholds": list(outcome.thresholds), "agreement": agreement}
 

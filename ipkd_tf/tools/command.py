@@ -130,7 +130,7 @@ def test_data(run, count):
     train, test = run.splits.train, run.splits.test
     test = test.subset(data.draw(test.labels, count or None))
     return {
-        "images": test.images(),
+        "images": test,
         "labels": test.labels,
         "calibration_images": train.images(data.draw(train.labels, _CALIBRATION_IMAGES)),
     }

@@ -67,7 +67,7 @@ def main():
     chosen = {**budgets.choose(rows, budget)}
     named = [candidates.measure(submodel) for submodel in run.network.submodels]
     model, test = run.network.submodel(chosen["name"]), run.splits.test
-    chosen["test_accuracy"] = search.accuracy(model, test.images(), test.labels)
+    chosen["test_accuracy"] = search.accuracy(model, test, test.labels)
     print(search.table(best, budget.quantity))
     print(
         f"Within {budget.text}: {chosen['name']}, test accuracy {chosen['test_accuracy']:.2%}, "
@@ -116,7 +116,7 @@ def _candidates(run, held_out, budget):
     return search.Candidates(
         run.network,
         evaluation.batches_to_recalibrate(run.splits.train),
-        held_out.images(),
+        held_out,
         held_out.labels,
         budget,
         measure_file,

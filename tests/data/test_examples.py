@@ -39,6 +39,9 @@ class ExamplesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(self.examples.images([4, 0]), self.pixels[[4, 0]])
         self.assertAllEqual(self.examples.images(slice(1, 3)), self.pixels[1:3])
 
+    def test_slices_like_an_array(self):
+        self.assertAllEqual(self.examples[1:3], self.pixels[1:3])
+
     def test_a_part_of_a_part_shares_the_pixels(self):
         part = self.examples.subset(np.array([5, 2, 3])).subset([2, 0])
         self.assertAllEqual(part.labels, [3, 5])

@@ -10,6 +10,7 @@ import tensorflow as tf
 from ipkd_tf.deployment import export as exporting
 from ipkd_tf.deployment.early_exit import confidence, runner
 from ipkd_tf.deployment.export import manifest
+from ipkd_tf.deployment.export.verification import predict
 from ipkd_tf.models import stages
 from ipkd_tf.output import files
 
@@ -32,7 +33,8 @@ def export(classifier, path, format="saved_model", images=None, exits=None, fact
         classifier: `EarlyExitClassifier`.
         path: Directory; an earlier export is replaced when the new one is complete.
         format: `saved_model`, `litert` or `onnx`.
-        images: uint8 `[images, height, width, 3]` to compare on; None does not compare.
+        images: uint8 `[images, height, width, 3]`, or `Examples`, to compare on; None does not
+            compare.
         exits: Integers `[images]`, where each of them should leave.
         facts: JSON values to record in its manifest.json, such as accuracy and cost.
 
@@ -88,10 +90,9 @@ def _agreement(path, format, images, exits):
     if format == "saved_model":
         loaded = tf.saved_model.load(str(path))
         serve = loaded.signatures["serving_default"]
-        batches = [serve(image=tf.constant(batch)) for batch in _batches(images)]
+        leaving = predict(lambda batch: serve(image=tf.constant(batch))["exit"], images, _BATCH)
     else:
-        batches = map(runner.StageRunner(path), _batches(images))
-    leaving = np.concatenate([batch["exit"] for batch in batches])
+        leaving = predict(runner.StageRunner(path), images, _BATCH)["exit"]
     share = float(np.mean(leaving == np.asarray(exits)))
     if not share >= _LEAST_AGREEMENT:
         raise ValueError(
@@ -99,10 +100,6 @@ def _agreement(path, format, images, exits):
             f"{_LEAST_AGREEMENT:.2%}); nothing was written. Received: format={format!r}"
         )
     return share
-
-
-def _batches(images):
-    return (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
 
 
 def _write_saved_model(classifier, path, format):

@@ -1,6 +1,7 @@
 """A written file compared with the network it came from, on images."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -26,7 +27,7 @@ class Reference:
             images, labels = np.random.default_rng(0).integers(0, 256, shape, np.uint8), None
         elif not len(images):
             raise ValueError("Expected at least one image to compare on. Received: images=[]")
-        logits = keras.tree.flatten(network.predict(images, batch_size=_BATCH, verbose=0))
+        logits = keras.tree.flatten(predict(network.predict_on_batch, images))
         return cls(images, labels, dict(zip(names, logits, strict=True)))
 
     def verify(self, opened, format, tolerance):
@@ -35,19 +36,18 @@ class Reference:
         for name, logits in self.logits.items():
             # A format that holds a single sub-model need not know its name.
             signature = name if len(self.logits) > 1 else opened.signatures[0]
-            outputs = predict(opened, self.images, signature)
+            outputs = predict(functools.partial(opened, signature=signature), self.images)
             scores = compare(outputs, logits, self.labels)
             check(scores, tolerance, f"{format} of {name}")
             checks.append({"submodel": name, **scores})
         return checks
 
 
-def predict(model, images, signature):
-    """Runs an opened file over images in batches; dict of outputs `[images, ...]`."""
-    batches = [
-        model(images[start : start + _BATCH], signature) for start in range(0, len(images), _BATCH)
-    ]
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+def predict(call, images, batch_size=_BATCH):
+    """What a function of images, or of `Examples`, returns for all of them, batch by batch."""
+    parts = range(0, len(images), batch_size)
+    results = [call(images[start : start + batch_size]) for start in parts]
+    return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *results)
 
 
 def compare(outputs, logits, labels=None):

@@ -42,8 +42,8 @@ def export_submodel(
             later. What no export wrote is left alone.
         formats: Names from `FORMATS`: saved_model, keras, litert, litert_float16, litert_int8,
             onnx, onnx_int8, packed.
-        images: uint8 `[images, height, width, channels]` on which each file is compared with the
-            network; None for the calibration images, or for noise if there are none.
+        images: uint8 `[images, height, width, channels]`, or `Examples`, on which each file is
+            compared with the network; None for the calibration images, or noise without them.
         labels: Integers `[images]` for the accuracy before and after, or None.
         calibration_images: Training images of all classes, uint8, for int8's ranges; hundreds.
         class_names: Recorded in the manifest, in the order of `class_id`.

@@ -62,7 +62,7 @@ class VerificationTest(parameterized.TestCase):
             return {"sum": images.sum(axis=(1, 2, 3)) + signature}
 
         images = np.arange(150, dtype=np.int64).reshape(150, 1, 1, 1)
-        outputs = verification.predict(model, images, 7)
+        outputs = verification.predict(lambda batch: model(batch, 7), images)
         self.assertEqual(outputs["sum"].tolist(), list(range(7, 157)))
 
     @parameterized.parameters((-0.1, 0.5), (0.1, 1.5))
