@@ -1,4 +1,4 @@
-"""Trains one experiment; see ipkd_tf/tools/train.py, or --help."""
+"""Trains one experiment, as python -m ipkd_tf train does; see ipkd_tf/tools/train.py, or --help."""
 
 from ipkd_tf.tools.train import start
 

@@ -33,7 +33,8 @@ def _imported_rooms(path):
 class ImportsTest(tf.test.TestCase):
     def test_the_package_has_eight_rooms(self):
         entries = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
-        self.assertEqual(entries - {"__pycache__"}, {*ROOMS, "__init__", "version"})
+        files = {"__init__", "__main__", "version", "py.typed"}
+        self.assertEqual(entries - {"__pycache__"}, {*ROOMS, *files})
 
     def test_no_room_imports_upward(self):
         for path in PACKAGE.rglob("*.py"):
@@ -47,12 +48,24 @@ class ImportsTest(tf.test.TestCase):
             if "tools" not in path.parts:
                 self.assertNotIn("absl", path.read_text(encoding="utf-8"), str(path))
 
-    def test_importing_the_package_loads_nothing_heavy_beyond_tensorflow(self):
+    def test_importing_the_package_loads_only_itself_and_what_python_brings(self):
+        code = """if True:
+            import sys
+            before = set(sys.modules)
+            import ipkd_tf
+            names = {name.partition(".")[0] for name in set(sys.modules) - before}
+            print(sorted(names - {"ipkd_tf"} - sys.stdlib_module_names))
+        """
+        printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        self.assertEqual(printed.stdout.strip(), "[]", printed.stderr)
+
+    def test_what_is_public_loads_nothing_heavy_beyond_tensorflow(self):
         # What Keras and TensorFlow import by themselves (some of these, if installed) is not ours.
         code = """if True:
             import sys, keras, tensorflow
             before = set(sys.modules)
             import ipkd_tf
+            ipkd_tf.InplaceDistiller, ipkd_tf.models, ipkd_tf.data, ipkd_tf.export
             heavy = {"matplotlib.pyplot", "tensorflow_datasets", "sklearn.datasets"}
             print(sorted(heavy & (set(sys.modules) - before)))
         """

@@ -16,6 +16,7 @@ from absl import flags
 from absl.testing import absltest, parameterized
 from PIL import Image
 
+from ipkd_tf.__main__ import find_commands
 from ipkd_tf.training.experiment import Experiment
 from tests import test_train_main
 
@@ -51,20 +52,10 @@ class PagesTest(test_train_main.MainTestCase):
     def test_the_readme_is_read_in_five_minutes(self):
         self.assertLessEqual(README.count("\n"), 130)
 
-    @parameterized.parameters(
-        "adapt",
-        "classify",
-        "ensemble",
-        "evaluate",
-        "export",
-        "profile",
-        "report",
-        "search",
-        "sweep",
-    )
+    @parameterized.parameters(*sorted({*find_commands()} - {"train"}))
     def test_commands_of_the_programs_parse(self, name):
         program = importlib.import_module(f"ipkd_tf.tools.{name}")
-        commands = [words for _, words in _commands(f"-m ipkd_tf.tools.{name}") if words]
+        commands = [words for _, words in _commands(f"-m ipkd_tf {name}") if words]
         self.assertNotEmpty(commands)
         for words in commands:
             values = flags.FlagValues()
@@ -72,7 +63,7 @@ class PagesTest(test_train_main.MainTestCase):
             values([name, *words])
 
     def test_commands_that_train_parse(self):
-        commands = [words for _, words in _commands("train_main.py") if words]
+        commands = [words for _, words in _commands("-m ipkd_tf train") if words]
         self.assertGreater(len(commands), 5)
         for words in commands:
             words = [
@@ -115,13 +106,12 @@ class ReadmeTest(tf.test.TestCase):
         _write_flowers(directory / "flowers")
         Image.new("RGB", (50, 40)).save(directory / "photo.png")
         page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-        tuned = re.search(r"^python train_main.py .*--initialize_from.*$", page, re.M)[0]
+        tuned = re.search(r"^python -m ipkd_tf train .*--initialize_from.*$", page, re.M)[0]
         # The page starts from the quickstart; here from the first command's own run.
         tuned = tuned.replace("runs/quickstart/seed0", "runs/flowers/seed0")
         (block,) = _blocks("Your own images", "sh")
         for line in [*block.splitlines()[1:], tuned]:
             command = re.sub(r"--epochs=\d+", "--epochs=1", line)
-            command = command.replace("train_main.py", str(ROOT / "train_main.py"))
             arguments = shlex.split(command)
             self.assertEqual(arguments[0], "python")
             done = subprocess.run(

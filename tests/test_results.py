@@ -8,7 +8,7 @@ from ipkd_tf import reports
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "runs" / "results.csv"
-COMMAND = "python -m ipkd_tf.tools.report runs/results.csv --readme={}"
+COMMAND = "python -m ipkd_tf report runs/results.csv --readme={}"
 
 
 def marked_documents():

@@ -1,1 +1,1 @@
-"""Command line programs: python -m ipkd_tf.tools.NAME."""
+"""Command line programs: python -m ipkd_tf NAME, for each module that can be run."""

@@ -1,8 +1,8 @@
 """Early exit of a finished run: what it reaches within budgets, and files that exit early.
 
-  python -m ipkd_tf.tools.adapt --run=runs/quickstart/seed0
-  python -m ipkd_tf.tools.adapt --run=runs/quickstart/seed0 --budget=2M --format=saved_model,onnx
-  python -m ipkd_tf.tools.adapt --run=runs/quickstart/seed0 --budget=3ms --confidence=margin
+  python -m ipkd_tf adapt --run=runs/quickstart/seed0
+  python -m ipkd_tf adapt --run=runs/quickstart/seed0 --budget=2M --format=saved_model,onnx
+  python -m ipkd_tf adapt --run=runs/quickstart/seed0 --budget=3ms --confidence=margin
 
 Thresholds are fitted on held-out images and applied to the test images. adapt.csv, adapt.json and
 adapt.png go to RUN/adapt, the files of a budget to RUN/adapt/BUDGET/FORMAT.

@@ -1,6 +1,6 @@
 """Classifies image files with an exported model.
 
-  python -m ipkd_tf.tools.classify --model=runs/NAME/seed0/export/exit_3/model.tflite a.png
+  python -m ipkd_tf classify --model=runs/NAME/seed0/export/exit_3/model.tflite a.png
 
 Class names come from the manifest.json beside the model. Images of another size are scaled.
 """

@@ -1,6 +1,6 @@
 """Compares an ensemble of independent networks with the sub-models of flexible networks.
 
-  python -m ipkd_tf.tools.ensemble runs/resnet_{8,20,44}/seed0 --against=runs/msdnet/seed0
+  python -m ipkd_tf ensemble runs/resnet_{8,20,44}/seed0 --against=runs/msdnet/seed0
 
 Arguments are finished runs on the same data. The cheapest network answers first, each further one
 is averaged with those before. Prints both tables; ensemble.csv and ensemble.png go to --output.

@@ -1,8 +1,8 @@
 """Exports a sub-model of a finished run to files that run without this package.
 
-  python -m ipkd_tf.tools.export --run=runs/quickstart/seed0 --submodel=exit_3 --format=litert,onnx
-  python -m ipkd_tf.tools.export --run=runs/quickstart/seed0 --budget=2M --format=litert_int8
-  python -m ipkd_tf.tools.export --run=runs/quickstart/seed0 --submodel=all --format=saved_model
+  python -m ipkd_tf export --run=runs/quickstart/seed0 --submodel=exit_3 --format=litert,onnx
+  python -m ipkd_tf export --run=runs/quickstart/seed0 --budget=2M --format=litert_int8
+  python -m ipkd_tf export --run=runs/quickstart/seed0 --submodel=all --format=saved_model
 
 Each file is loaded by its own runtime and compared with the network on test images before it
 counts. Files and manifest.json go to RUN/export/SUBMODEL; three lines say how to run each.

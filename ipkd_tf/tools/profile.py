@@ -1,6 +1,6 @@
 """Prints and draws what every sub-model of a run reaches and costs in each format.
 
-  python -m ipkd_tf.tools.profile --run=runs/quickstart/seed0 --format=litert,litert_int8,onnx
+  python -m ipkd_tf profile --run=runs/quickstart/seed0 --format=litert,litert_int8,onnx
 
 Files are written aside, compared with the network, timed with their own runtime and removed.
 The table goes to RUN/trade_off.json as well, the figure to RUN/trade_off.png.

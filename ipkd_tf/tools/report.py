@@ -1,9 +1,9 @@
 """Gathers finished runs, over methods and seeds, into tables and figures.
 
-  python -m ipkd_tf.tools.report runs
-  python -m ipkd_tf.tools.report runs/a/seed0 runs/b --output=/tmp/report --formats=markdown,latex
-  python -m ipkd_tf.tools.report runs --csv=runs/results.csv --readme=docs/results.md
-  python -m ipkd_tf.tools.report runs/results.csv --epoch=last
+  python -m ipkd_tf report runs
+  python -m ipkd_tf report runs/a/seed0 runs/b --output=/tmp/report --formats=markdown,latex
+  python -m ipkd_tf report runs --csv=runs/results.csv --readme=docs/results.md
+  python -m ipkd_tf report runs/results.csv --epoch=last
 
 Arguments are directories of runs, directories above them, or CSV files that --csv wrote; none
 means runs. There is one table for each network and data set: a row for each sub-model and their

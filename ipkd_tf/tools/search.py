@@ -1,7 +1,7 @@
 """Searches a finished run for the most accurate sub-model within a budget, named before or not.
 
-  python -m ipkd_tf.tools.search --run=runs/quickstart_ofa/seed0 --budget=3M
-  python -m ipkd_tf.tools.search --run=runs/quickstart_us/seed0 --budget=2ms --trials=40
+  python -m ipkd_tf search --run=runs/quickstart_ofa/seed0 --budget=3M
+  python -m ipkd_tf search --run=runs/quickstart_us/seed0 --budget=2ms --trials=40
 
 Each candidate's statistics are estimated from training images, its accuracy on held-out ones; the
 test images only say what the chosen one reaches. search.csv, search.json and search.png go to
@@ -72,7 +72,7 @@ def main():
     print(
         f"Within {budget.text}: {chosen['name']}, test accuracy {chosen['test_accuracy']:.2%}, "
         f"{budgets.amount(chosen[budget.quantity], budget.quantity)}\n"
-        f"  python -m ipkd_tf.tools.export --run={FLAGS.run} --submodel={chosen['name']}"
+        f"  python -m ipkd_tf export --run={FLAGS.run} --submodel={chosen['name']}"
     )
     document = {
         "search": _describe(run, held_out),

@@ -1,7 +1,7 @@
 """Trains a list of flag files over several seeds, one run after another, and reports them.
 
-  python -m ipkd_tf.tools.sweep runs/msdnet_small_cifar10_*.flags --seeds=0,1,2
-  python -m ipkd_tf.tools.sweep runs/a.flags runs/b.flags --seeds=0,1 -- --data_dir=/data --epochs=3
+  python -m ipkd_tf sweep runs/msdnet_small_cifar10_*.flags --seeds=0,1,2
+  python -m ipkd_tf sweep runs/a.flags runs/b.flags --seeds=0,1 -- --data_dir=/data --epochs=3
 
 Seed by seed, each flag file in turn; but a run that teaches another comes before that one.
 Settings after -- go to every run. What is finished is skipped and what was interrupted goes on, so

@@ -1,7 +1,7 @@
 """Trains a flexible network with in-place knowledge distillation.
 
-  python train_main.py --flagfile=runs/quickstart.flags
-  python train_main.py --flagfile=runs/quickstart.flags --method=none --seed=1
+  python -m ipkd_tf train --flagfile=runs/quickstart.flags
+  python -m ipkd_tf train --flagfile=runs/quickstart.flags --method=none --seed=1
 
 Outputs go to runs/NAME/seedSEED, where NAME is the flag file's. The same command goes on where
 an interrupted run stopped. Settings by section:
@@ -34,7 +34,7 @@ def help_text():
     """What --help shows: every setting, section by section."""
     values = flags.FlagValues()
     define_flags(values)
-    return f"{__doc__}{values.get_help()}"
+    return __doc__ + "\n".join(map(values.module_help, settings.sections(Experiment)))
 
 
 def experiment_from_flags(arguments, values=flags.FLAGS):

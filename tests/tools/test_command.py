@@ -1,8 +1,7 @@
-"""What the programs share: --help, errors, TensorFlow's chatter."""
+"""What the programs share: errors, TensorFlow's chatter."""
 
 import contextlib
 import io
-import os
 import pathlib
 import subprocess
 import sys
@@ -12,35 +11,6 @@ from absl.testing import parameterized
 from ipkd_tf.tools import command
 
 ROOT = pathlib.Path(__file__).parents[2]
-PROGRAMS = sorted(
-    path.stem
-    for path in (ROOT / "ipkd_tf" / "tools").glob("*.py")
-    if "command.start(" in path.read_text() and path.stem not in ("command", "train")
-)
-
-
-class HelpTest(parameterized.TestCase):
-    def test_there_are_nine_programs(self):
-        self.assertLen(PROGRAMS, 9)
-
-    @parameterized.parameters(*PROGRAMS)
-    def test_help_is_a_success_that_needs_no_tensorflow(self, program):
-        # A TensorFlow that cannot be imported shows that it was not asked for.
-        trap = self.create_tempdir()
-        trap.create_file("tensorflow.py", content="raise SystemExit('TensorFlow was imported')")
-        environment = {**os.environ, "PYTHONPATH": f"{trap.full_path}{os.pathsep}{ROOT}"}
-        done = subprocess.run(
-            [sys.executable, "-m", f"ipkd_tf.tools.{program}", "--help"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn(f"python -m ipkd_tf.tools.{program}", done.stdout)
-        if program in ("adapt", "evaluate", "export", "profile"):
-            self.assertIn("--run: ", done.stdout)
-            self.assertIn("--epoch: <best|last>", done.stdout)
 
 
 class RunTest(parameterized.TestCase):

@@ -51,7 +51,7 @@ def open_model(path, threads=None):
     except Exception as error:
         raise ValueError(
             f"The file is damaged or was not exported by ipkd_tf ({first_line(error)}). A network "
-            "such as best.keras has to be exported first, python -m ipkd_tf.tools.export does it. "
+            "such as best.keras has to be exported first, python -m ipkd_tf export does it. "
             f"Received: path={str(path)!r}"
         ) from error
 

@@ -14,7 +14,7 @@ PAGE = pathlib.Path(__file__).parents[3] / "docs" / "early_exit.md"
 
 class DocumentationTest(tf.test.TestCase):
     def test_commands_parse(self):
-        commands = re.findall(r"^python -m ipkd_tf.tools.adapt (.*)$", PAGE.read_text(), re.M)
+        commands = re.findall(r"^python -m ipkd_tf adapt (.*)$", PAGE.read_text(), re.M)
         self.assertLen(commands, 3)
         for command in commands:
             values = flags.FlagValues()
