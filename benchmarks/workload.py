@@ -1,6 +1,5 @@
 """What is timed: one training step of one network, here or in a process of its own."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,7 +17,7 @@ from ipkd_tf import models
 from ipkd_tf.deployment import latency
 from ipkd_tf.distillation import losses
 from ipkd_tf.distillation.distiller import InplaceDistiller
-from ipkd_tf.training import optimizers
+from ipkd_tf.training import finished_run, optimizers
 
 _JIT = {"auto": "auto", "on": True, "off": False}
 
@@ -43,7 +41,7 @@ class Workload:
 
     def _build(self, model, **arguments):
         sizes = {"num_classes": self.num_classes, "image_size": self.image_size}
-        with _dtype_policy(self.precision):
+        with finished_run.arithmetic(self.precision):
             return models.from_preset(model, **sizes, **arguments)
 
     def distiller(self):
@@ -51,7 +49,7 @@ class Workload:
         network = self.network()
         asks = self.method == "kd" or "t1" in self.method
         outside = [self._build(self.teacher)] if self.teacher and asks else []
-        with _dtype_policy(self.precision):  # of a float16 distiller Keras scales the loss
+        with finished_run.arithmetic(self.precision):  # of a float16 one Keras scales the loss
             distiller = InplaceDistiller(network, teachers=self.method, outside=outside)
             optimizer = optimizers.SGD(0.1, momentum=0.9, weight_decay=1e-4)
             distiller.compile(optimizer=optimizer, jit_compile=_JIT[self.jit])
@@ -87,16 +85,6 @@ class Workload:
             return loss, tape.gradient(loss, logits)
 
         return lambda: [gradient.numpy() for gradient in loss_and_gradients()[1]]
-
-
-@contextlib.contextmanager
-def _dtype_policy(name):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def set_threads(threads):

@@ -13,13 +13,10 @@ _KEPT = 2
 
 
 class CheckpointFiles:
-    """The newest two of a run's checkpoints, step-N.npz, in a directory.
+    """The newest two of a run's checkpoints, step-N.npz, in a directory made at the first write.
 
     NumPy's format holds plain numbers and a checksum (CRC-32) of each array; reading it runs no
     code. A file is written aside and renamed, so a crash leaves the earlier ones as they are.
-
-    Args:
-        directory: Where the files are; created at the first write.
     """
 
     def __init__(self, directory):
@@ -45,11 +42,7 @@ class CheckpointFiles:
             path.unlink()
 
     def read(self):
-        """The arrays of the newest whole checkpoint; None if nothing was written yet.
-
-        Raises:
-            ValueError: Every checkpoint is damaged.
-        """
+        """The arrays of the newest whole checkpoint; None if nothing was written yet."""
         while path := self.newest:
             try:
                 return _read(path)

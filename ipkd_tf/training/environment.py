@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ipkd_tf.output import files
 from ipkd_tf.version import __version__
 
 
@@ -26,6 +27,13 @@ def describe():
         "cpus": os.cpu_count(),
         "devices": devices(),
     }
+
+
+def record(path):
+    """Writes `describe()`; a run that was interrupted may have begun elsewhere: all starts stay."""
+    earlier = files.read_json(path)
+    starts = [*earlier.pop("earlier_starts"), earlier] if earlier else []
+    files.write_json(path, {**describe(), "earlier_starts": starts})
 
 
 def git_commit():

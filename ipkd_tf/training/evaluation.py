@@ -8,7 +8,6 @@ from ipkd_tf.models import cost
 from ipkd_tf.models.flexible import names
 
 _RECALIBRATION_IMAGES, _RECALIBRATION_BATCH = 2000, 200  # as once-for-all takes
-
 _BATCH = 250
 
 
@@ -83,30 +82,25 @@ def _metrics():
 
 
 def batches_to_recalibrate(train):
-    """Batches of the same training images each time, as validation would have them.
-
-    Args:
-        train: `Examples`.
-    """
+    """Batches of the same images of `Examples` each time, as validation would have them."""
     indices = data.draw(train.labels, _RECALIBRATION_IMAGES)
     batches = data.evaluation(train.subset(indices), batch_size=_RECALIBRATION_BATCH)
     return batches.map(lambda images, labels: images)
 
 
 class Recalibration(keras.callbacks.Callback):
-    """Re-estimates, before each validation, the statistics of every named sub-model.
+    """Re-estimates, before each validation, the statistics of every named sub-model that needs it.
 
-    For a network that `needs_recalibration`, as its sub-models share one normalisation. After the
-    validation the network keeps them: what is saved and tested is what was validated.
-
-    Args:
-        batches: Reiterable batches of training images, the same at each call.
+    After the validation the network keeps them: what is saved and tested is what was validated.
     """
 
-    def __init__(self, batches):
+    def __init__(self, train):
         super().__init__()
-        self._batches = batches
+        self._train = train
 
     def on_test_begin(self, logs=None):
-        for name in self.model.network.submodel_names:
-            self.model.network.recalibrate(name, self._batches)
+        network = self.model.network
+        if getattr(network, "needs_recalibration", False):
+            batches = batches_to_recalibrate(self._train)
+            for name in network.submodel_names:
+                network.recalibrate(name, batches)

@@ -68,216 +68,189 @@ def run(experiment, callbacks=()):
         strategy = assembly.make_strategy(experiment.strategy)
         stack.enter_context(workers.explained(strategy))
         stack.enter_context(finished_run.arithmetic(experiment.precision))
-        if not workers.is_chief(strategy):
-            return _follow(experiment, directory, strategy, sigterm, callbacks)
-        stack.enter_context(workdir.locked(directory))
-        stack.enter_context(workdir.explain_full_disk(directory))
-        return _lead(experiment, strategy, sigterm, callbacks)
+        is_chief = workers.is_chief(strategy)
+        if is_chief:
+            stack.enter_context(workdir.locked(directory))
+            stack.enter_context(workdir.explain_full_disk(directory))
+            workdir.prepare(experiment)
+        result = files.read_json(directory / "result.json") or {}
+        if (result.get("state"), result.get("last_epoch")) != ("finished", experiment.epochs):
+            training = _Training(experiment, strategy, sigterm)
+            training.fit(callbacks)
+            result = training.conclude() if is_chief else None
+            workers.wait_for_all(strategy)
+        elif is_chief:
+            teachers.check_same(result, experiment)
+            print(f"{directory} holds this run, finished.")
+        if not is_chief:
+            return None
+        print(summary.table(result))
+        return result
 
 
-def _lead(experiment, strategy, sigterm, callbacks):
-    directory = workdir.prepare(experiment)
-    if _is_finished(directory, experiment):
-        result = files.read_json(directory / "result.json")
-        teachers.check_same(result, experiment)
-        print(f"{directory} holds this run, finished.")
-    else:
-        _keep_environment(directory)
-        result = _conclude(experiment, *_train(experiment, directory, strategy, sigterm, callbacks))
-        workers.wait_for_all(strategy)
-    print(summary.table(result))
-    return result
+class _Training:
+    """A run in progress: its data, its distiller, what it keeps."""
 
-
-def _follow(experiment, directory, strategy, sigterm, callbacks):
-    """What workers do that are not the chief: the same steps, no outputs."""
-    if not _is_finished(directory, experiment):
-        _train(experiment, directory, strategy, sigterm, callbacks)
-        workers.wait_for_all(strategy)
-
-
-def _is_finished(directory, experiment):
-    result = files.read_json(directory / "result.json") or {}
-    return (result.get("state"), result.get("last_epoch")) == ("finished", experiment.epochs)
-
-
-def _train(experiment, directory, strategy, sigterm, callbacks):
-    tell = progress.reading() if workers.is_chief(strategy) else None
-    splits = read_splits(experiment, tell)
-    steps = splits.steps_per_epoch(experiment.batch_size)
-    identity = {**splits.identity(), **teachers.identity(experiment)}
-    fresh = None
-    with strategy.scope():
-        distiller = assembly.build(experiment, splits)
-        keeper = resume.Keeper(
-            directory, distiller, identity, steps, 60 * experiment.checkpoint_minutes, sigterm
-        )
-        if not keeper.restore() and experiment.initialize_from:
-            source = experiment.initialize_from
-            fresh = initialization.initialize_from(distiller.network, source, experiment.dataset)
-    workers.check_agreement(strategy, keeper.global_step)
-    callbacks = [keeper, averaging.EvaluateAverages(), *callbacks]
-    if getattr(distiller.network, "needs_recalibration", False):
-        batches = evaluation.batches_to_recalibrate(splits.train)
-        callbacks.insert(2, evaluation.Recalibration(batches))
-    if workers.is_chief(strategy):
-        print(_headline(experiment, splits, directory, keeper, fresh), flush=True)
-        callbacks += [_running_result(experiment, splits, keeper), *progress.callbacks()]
-        if experiment.tensorboard:
-            board = keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False)
-            callbacks.append(board)
-    with data.explain_failure(splits.train):
-        _fit(distiller, experiment, splits, keeper, callbacks)
-    return splits, distiller, keeper
-
-
-def _running_result(experiment, splits, keeper):
-    """Keeps result.json up to date; whoever waits for the end of the run looks at its state."""
-
-    def write(epoch, logs):
-        rows = {"validation": resume.best_epoch(keeper.history)}
-        result = _result(experiment, splits, keeper, rows, "running")
-        files.write_json(keeper.directory / "result.json", result)
-
-    return keras.callbacks.LambdaCallback(on_epoch_end=write)
-
-
-def _conclude(experiment, splits, distiller, keeper):
-    """Tests, reports and only then calls the run finished."""
-    directory, history = keeper.directory, keeper.history
-    best = resume.best_epoch(history)
-    with averaging.averaged(distiller), data.explain_failure(splits.test):
-        resume.save_network(distiller.network, directory / "last.keras")
-        rows = _test(distiller.network, experiment, splits, best["epoch"], directory)
-    rows["parameters"] = cost.parameters(distiller.network)
-    result = _result(experiment, splits, keeper, rows, "finished")
-    summary.draw(result, history, directory)
-    files.write_json(directory / "result.json", result)
-    return result
-
-
-def _keep_environment(directory):
-    """A run that was interrupted may have begun elsewhere: earlier starts stay on record."""
-    path = directory / "environment.json"
-    earlier = files.read_json(path)
-    starts = [*earlier.pop("earlier_starts"), earlier] if earlier else []
-    files.write_json(path, {**environment.describe(), "earlier_starts": starts})
-
-
-def _fit(distiller, experiment, splits, keeper, callbacks):
-    steps = splits.steps_per_epoch(experiment.batch_size)
-    validation = workers.shared(
-        data.evaluation(splits.validation, batch_size=experiment.batch_size)
-    )
-    callbacks = keras.callbacks.CallbackList(
-        callbacks, True, model=distiller, epochs=experiment.epochs, steps=steps, verbose=1
-    )
-    if keeper.step == steps:
-        _finish_epoch(distiller, validation, keeper.epoch, callbacks)
-    # An epoch of which a part is done is a `fit` of its own: Keras's epochs are equally long.
-    ends = [keeper.epoch + 1, experiment.epochs] if keeper.step else [experiment.epochs]
-    for end in ends:
-        if keeper.epoch < end:
-            distiller.fit(
-                workers.share_training(
-                    distiller.distribute_strategy,
-                    experiment.batch_size,
-                    functools.partial(_training_batches, experiment, splits, keeper.global_step),
-                ),
-                validation_data=validation,
-                initial_epoch=keeper.epoch,
-                epochs=end,
-                steps_per_epoch=steps - keeper.step,
-                callbacks=callbacks,
-                shuffle=False,  # the data set has its order already
+    def __init__(self, experiment, strategy, sigterm):
+        self.experiment, self.directory = experiment, pathlib.Path(experiment.output_dir)
+        self.is_chief = workers.is_chief(strategy)
+        if self.is_chief:
+            environment.record(self.directory / "environment.json")
+        self.splits = read_splits(experiment, progress.reading() if self.is_chief else None)
+        self.steps = self.splits.steps_per_epoch(experiment.batch_size)
+        identity = {**self.splits.identity(), **teachers.identity(experiment)}
+        seconds = 60 * experiment.checkpoint_minutes
+        self.fresh_heads = None  # Names of those that start anew, where weights have a source.
+        with strategy.scope():
+            self.distiller = assembly.build(experiment, self.splits)
+            self.keeper = resume.Keeper(
+                self.directory, self.distiller, identity, self.steps, seconds, sigterm
             )
+            if not self.keeper.restore() and (source := experiment.initialize_from):
+                self.fresh_heads = initialization.initialize_from(
+                    self.distiller.network, source, experiment.dataset
+                )
+        workers.check_agreement(strategy, self.keeper.global_step)
 
+    def fit(self, callbacks):
+        """Trains to the last epoch, with callbacks of the user's as well."""
+        callbacks = [
+            self.keeper,
+            averaging.EvaluateAverages(),
+            evaluation.Recalibration(self.splits.train),
+            *callbacks,
+        ]
+        if self.is_chief:
+            print(self._headline(), flush=True)
+            keep_result = keras.callbacks.LambdaCallback(on_epoch_end=self._write_running)
+            callbacks += [keep_result, *progress.callbacks()]
+            if self.experiment.tensorboard:
+                board = keras.callbacks.TensorBoard(
+                    self.directory / "tensorboard", write_graph=False
+                )
+                callbacks.append(board)
+        callbacks = keras.callbacks.CallbackList(
+            callbacks,
+            True,
+            model=self.distiller,
+            epochs=self.experiment.epochs,
+            steps=self.steps,
+            verbose=1,
+        )
+        with data.explain_failure(self.splits.train):
+            self._fit(callbacks)
 
-def _finish_epoch(distiller, validation, epoch, callbacks):
-    """Validates an epoch whose steps were all done when the run was interrupted."""
-    callbacks.on_train_begin()
-    callbacks.on_epoch_begin(epoch)
-    logs = distiller.get_metrics_result()
-    scores = distiller.evaluate(validation, callbacks=callbacks, return_dict=True)
-    callbacks.on_epoch_end(epoch, {**logs, **{f"val_{k}": v for k, v in scores.items()}})
-    callbacks.on_train_end()
+    def _fit(self, callbacks):
+        keeper, batch_size = self.keeper, self.experiment.batch_size
+        validation = workers.shared(data.evaluation(self.splits.validation, batch_size=batch_size))
+        if keeper.step == self.steps:
+            self._finish_epoch(validation, callbacks)
+        # An epoch of which a part is done is a `fit` of its own: Keras's epochs are equally long.
+        last = self.experiment.epochs
+        for end in [keeper.epoch + 1, last] if keeper.step else [last]:
+            if keeper.epoch < end:
+                batches = functools.partial(
+                    _training_batches, self.experiment, self.splits, keeper.global_step
+                )
+                strategy = self.distiller.distribute_strategy
+                self.distiller.fit(
+                    workers.share_training(strategy, batch_size, batches),
+                    validation_data=validation,
+                    initial_epoch=keeper.epoch,
+                    epochs=end,
+                    steps_per_epoch=self.steps - keeper.step,
+                    callbacks=callbacks,
+                    shuffle=False,  # the data set has its order already
+                )
+
+    def _finish_epoch(self, validation, callbacks):
+        """Validates an epoch whose steps were all done when the run was interrupted."""
+        epoch = self.keeper.epoch
+        callbacks.on_train_begin()
+        callbacks.on_epoch_begin(epoch)
+        logs = self.distiller.get_metrics_result()
+        scores = self.distiller.evaluate(validation, callbacks=callbacks, return_dict=True)
+        callbacks.on_epoch_end(epoch, {**logs, **{f"val_{k}": v for k, v in scores.items()}})
+        callbacks.on_train_end()
+
+    def conclude(self):
+        """Tests, reports and only then calls the run finished; returns the result."""
+        network, history = self.distiller.network, self.keeper.history
+        test = data.evaluation(self.splits.test, batch_size=self.experiment.batch_size)
+        with averaging.averaged(self.distiller), data.explain_failure(self.splits.test):
+            resume.save_network(network, self.directory / "last.keras")
+            best = last = evaluation.evaluate(network, test)
+            if resume.best_epoch(history)["epoch"] != self.experiment.epochs:
+                network.load_weights(self.directory / "best.keras")
+                best = evaluation.evaluate(network, test)
+        parameters = cost.parameters(network)
+        result = self._result("finished", best=best, last=last, parameters=parameters)
+        summary.draw(result, history, self.directory)
+        files.write_json(self.directory / "result.json", result)
+        return result
+
+    def _headline(self):
+        """What is about to happen."""
+        experiment, splits, step = self.experiment, self.splits, self.keeper.global_step
+        counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
+        place = "in memory" if splits.train.in_memory else "read from files"
+        begin = f"goes on after step {step}, for" if step else "trains for"
+        epochs = "1 epoch" if experiment.epochs == 1 else f"{experiment.epochs} epochs"
+        alone = f", {experiment.submodel} alone" if experiment.submodel else ""
+        taught = f" by {experiment.teacher}" if experiment.teacher else ""
+        text = (
+            f"{experiment.run_name} {begin} {epochs}: {experiment.model}{alone}, "
+            f"{experiment.method}{taught}, {experiment.dataset} ({counts}, {place}), on "
+            f"{', '.join(environment.devices())}. Outputs: {self.directory}"
+        )
+        if (heads := self.fresh_heads) is not None:
+            heads = f"without the heads, which start anew: {', '.join(heads)}" if heads else "all"
+            text += f"\nWeights from {experiment.initialize_from}, {heads}."
+        if (count := len(splits.validation)) < _SMALL_VALIDATION:
+            text += (
+                f"\nNote: {count} images choose the best epoch, so one of them is "
+                f"{100 / count:.1f} points. Programs take the last epoch with --epoch=last."
+            )
+        return text
+
+    def _write_running(self, epoch, logs):
+        """Whoever waits for the end of the run looks at the state in its result.json."""
+        result = self._result("running", validation=resume.best_epoch(self.keeper.history))
+        files.write_json(self.directory / "result.json", result)
+
+    def _result(self, state, **rows):
+        experiment, history = self.experiment, self.keeper.history
+        seconds = [row["seconds"] for row in history]
+        examples = dict(self.keeper.identity)
+        before = files.read_json(self.directory / "result.json") or {}
+        return {
+            "state": state,
+            "name": experiment.run_name,
+            **{name: getattr(experiment, name) for name in ("model", "dataset", "method", "seed")},
+            "best_epoch": resume.best_epoch(history)["epoch"],
+            "last_epoch": len(history),
+            **rows,
+            "data_digest": examples.pop("digest"),
+            **({"teachers": examples.pop("teachers")} if experiment.teacher else {}),
+            "examples": examples,
+            "skipped": {**before.get("skipped", {}), **self.splits.train.skipped},
+            "seconds": {"training": round(sum(seconds), 3), "epoch": statistics.median(seconds)},
+            "settings": dataclasses.asdict(experiment),
+        }
 
 
 def _training_batches(experiment, splits, start_step, part):
+    settings = dataclasses.asdict(experiment)
+    augmentation = {
+        field.name: settings[field.name]
+        for field in dataclasses.fields(data.Augmentation)
+        if field.name in settings
+    }
     return data.training(
         splits.train,
         batch_size=experiment.batch_size,
         seed=experiment.seed,
         start_step=start_step,
         part=part,
-        augmentation=data.Augmentation(
-            crop_padding=experiment.crop_padding,
-            flip=experiment.flip,
-            rotation=experiment.rotation,
-            cutout=experiment.cutout,
-            resized_crop=experiment.resized_crop,
-            jitter=experiment.jitter,
-            mixup=experiment.mixup,
-            label_smoothing=experiment.label_smoothing,
-            num_classes=len(splits.dataset.class_names),
-        ),
+        augmentation=data.Augmentation(**augmentation, num_classes=splits.dataset.num_classes),
     )
-
-
-def _test(network, experiment, splits, best_epoch, directory):
-    """The last and the best network's rows on the test images; leaves the best in `network`."""
-    test = data.evaluation(splits.test, batch_size=experiment.batch_size)
-    last = evaluation.evaluate(network, test)
-    if best_epoch == experiment.epochs:
-        return {"best": last, "last": last}
-    network.load_weights(directory / "best.keras")
-    return {"best": evaluation.evaluate(network, test), "last": last}
-
-
-def _headline(experiment, splits, directory, keeper, fresh):
-    """What is about to happen; `fresh` are the heads that start anew, None without a source."""
-    counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
-    devices = ", ".join(environment.devices())
-    place = "in memory" if splits.train.in_memory else "read from files"
-    begin = f"goes on after step {keeper.global_step}, for" if keeper.global_step else "trains for"
-    epochs = "1 epoch" if experiment.epochs == 1 else f"{experiment.epochs} epochs"
-    alone = f", {experiment.submodel} alone" if experiment.submodel else ""
-    taught = f" by {experiment.teacher}" if experiment.teacher else ""
-    text = (
-        f"{experiment.run_name} {begin} {epochs}: {experiment.model}{alone}, "
-        f"{experiment.method}{taught}, {experiment.dataset} ({counts}, {place}), on {devices}. "
-        f"Outputs: {directory}"
-    )
-    if fresh is not None:
-        heads = f"without the heads, which start anew: {', '.join(fresh)}" if fresh else "all"
-        text += f"\nWeights from {experiment.initialize_from}, {heads}."
-    if (count := len(splits.validation)) < _SMALL_VALIDATION:
-        text += (
-            f"\nNote: {count} images choose the best epoch, so one of them is {100 / count:.1f} "
-            "points. Programs take the last epoch with --epoch=last."
-        )
-    return text
-
-
-def _result(experiment, splits, keeper, rows, state):
-    seconds = [row["seconds"] for row in keeper.history]
-    examples = dict(keeper.identity)
-    teachers = {"teachers": examples.pop("teachers")} if experiment.teacher else {}
-    before = files.read_json(keeper.directory / "result.json") or {}
-    return {
-        "state": state,
-        "name": experiment.run_name,
-        "model": experiment.model,
-        "dataset": experiment.dataset,
-        "method": experiment.method,
-        "seed": experiment.seed,
-        "best_epoch": resume.best_epoch(keeper.history)["epoch"],
-        "last_epoch": len(keeper.history),
-        **rows,
-        "data_digest": examples.pop("digest"),
-        "examples": examples,
-        **teachers,
-        "skipped": {**before.get("skipped", {}), **splits.train.skipped},
-        "seconds": {"training": round(sum(seconds), 3), "epoch": statistics.median(seconds)},
-        "settings": dataclasses.asdict(experiment),
-    }

@@ -25,16 +25,10 @@ def best_epoch(history):
 class Keeper(keras.callbacks.Callback):
     """Keeps a run's history and best network, and its whole state after each epoch and in between.
 
-    Args:
-        directory: Where history.csv, checkpoints/ and best.keras go.
-        distiller: The compiled `InplaceDistiller`.
-        identity: Dict of what tells its data and teachers; a checkpoint of others is refused.
-        steps_per_epoch: Optimizer steps in an epoch.
-        seconds: Time from one checkpoint to the next inside an epoch.
-        sigterm: The `Sigterm` that may ask for the end.
-
-    Of several workers only the chief keeps anything. They look every 16 steps, and when an epoch
-    ends, whether one of them has something to say: then all save, end or fail at the same step.
+    `identity` tells the data and teachers, a checkpoint of others is refused; `seconds` pass from
+    one checkpoint to the next inside an epoch. Of several workers only the chief keeps anything.
+    They look every 16 steps, and when an epoch ends, whether one of them has something to say: then
+    all save, end or fail at the same step.
 
     Attributes:
         history: One dict per finished epoch.
@@ -48,14 +42,10 @@ class Keeper(keras.callbacks.Callback):
 
     def __init__(self, directory, distiller, identity, steps_per_epoch, seconds, sigterm):
         super().__init__()
-        self.directory = directory
-        self.history = []
+        self.directory, self.identity, self.history = directory, identity, []
         self.epoch = self.step = 0
-        self._distiller = distiller
-        self.identity = identity
-        self._steps_per_epoch = steps_per_epoch
-        self._seconds = seconds
-        self._sigterm = sigterm
+        self._distiller, self._sigterm = distiller, sigterm
+        self._steps_per_epoch, self._seconds = steps_per_epoch, seconds
         self._strategy = distiller.distribute_strategy
         self._writes = workers.is_chief(self._strategy)
         self._files = CheckpointFiles(directory / "checkpoints")
@@ -114,9 +104,9 @@ class Keeper(keras.callbacks.Callback):
         self._before_validation = self._capture()
 
     def on_test_batch_end(self, batch, logs=None):
-        if workers.may_ask(self._strategy, batch):
-            if any(workers.anywhere(self._strategy, [self._is_due()])):
-                self._save(self._before_validation)
+        asks = workers.may_ask(self._strategy, batch)
+        if asks and any(workers.anywhere(self._strategy, [self._is_due()])):
+            self._save(self._before_validation)
 
     def on_epoch_end(self, epoch, logs=None):
         row = {"epoch": epoch + 1, "learning_rate": self._learning_rate}

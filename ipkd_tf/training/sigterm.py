@@ -13,7 +13,7 @@ class Terminated(BaseException):
     """A run was asked to end by SIGTERM; what it had done is saved."""
 
 
-class Sigterm:
+class Sigterm(contextlib.ExitStack):
     """While entered, SIGTERM ends the process with status 0: at once, or where the run looks.
 
     Attributes:
@@ -21,26 +21,18 @@ class Sigterm:
             saves, and raises `Terminated`.
         requested: Whether SIGTERM has come.
 
-    Outside the main thread, where Python cannot handle signals, it does nothing.
-
     Example:
         >>> with Sigterm() as sigterm:
         ...     sigterm.waits = True  # from now on the signal is only noted
     """
 
     def __init__(self):
-        self.waits = False
-        self.requested = False
+        super().__init__()
+        self.waits = self.requested = False
 
     def __enter__(self):
-        self._in_main_thread = threading.current_thread() is threading.main_thread()
-        if self._in_main_thread:
-            self._earlier = signal.signal(signal.SIGTERM, self._receive)
+        self.enter_context(handle([signal.SIGTERM], self._receive))
         return self
-
-    def __exit__(self, *error):
-        if self._in_main_thread:
-            signal.signal(signal.SIGTERM, self._earlier)
 
     def _receive(self, number, frame):
         self.requested = True
@@ -61,18 +53,22 @@ def _end():
 
 
 @contextlib.contextmanager
+def handle(numbers, handler):
+    """Inside the block signals go to a handler; outside the main thread Python cannot do that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in earlier.items():
+            signal.signal(number, before)
+
+
 def default_signals():
     """Inside the block Ctrl-C and SIGTERM end the process at once.
 
     For calls that may wait long inside C++ code, where Python's handlers never run.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = signal.SIGINT, signal.SIGTERM
-    earlier = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+    return handle([signal.SIGINT, signal.SIGTERM], signal.SIG_DFL)

@@ -46,11 +46,7 @@ def read_metrics(distiller):
 
 
 def assign(parts, arrays):
-    """Gives variables the arrays of the same names.
-
-    Raises:
-        ValueError: There are others.
-    """
+    """Gives variables the arrays of the same names, and there must be no others."""
     if different := sorted(parts.keys() ^ arrays.keys()):
         raise ValueError(
             "the checkpoint belongs to another network or number of devices; choose another "

@@ -15,17 +15,15 @@ _SCORES = (
 def table(result):
     """The test scores of a finished run's best epoch as text, one line per sub-model.
 
-    Args:
-        result: What `training.run` returns and result.json holds.
-
     Example:
         >>> print(table(json.load(open("runs/quickstart/seed0/result.json"))))
     """
-    title = (
-        f"{result['name']}, seed {result['seed']}: test scores of the best epoch, "
-        f"{result['best_epoch']} of {result['last_epoch']}"
-    )
-    return score_table(title, result["best"])
+    epochs = f"{result['best_epoch']} of {result['last_epoch']}"
+    return score_table(f"{title(result)}: test scores of the best epoch, {epochs}", result["best"])
+
+
+def title(result):
+    return f"{result['name']}, seed {result['seed']}"
 
 
 def score_table(title, rows):
@@ -45,7 +43,7 @@ def draw(result, history, directory):
 
     Args:
         result: What `training.run` returns and result.json holds.
-        history: One dict per epoch, as `workdir.read_history` reads history.csv.
+        history: One dict per epoch, with what a line of history.csv has.
         directory: Where the figures go.
     """
     directory = pathlib.Path(directory)
@@ -54,7 +52,7 @@ def draw(result, history, directory):
 
 
 def _training_curve(result, history):
-    figure, (accuracy, loss) = figures.figure(2, f"{result['name']}, seed {result['seed']}")
+    figure, (accuracy, loss) = figures.figure(2, title(result))
     epochs = [row["epoch"] for row in history]
     every = max(1, len(epochs) // 8)
     for number, row in enumerate(result["best"]):
@@ -78,7 +76,7 @@ def _training_curve(result, history):
 
 
 def _accuracy_over_multiply_adds(result):
-    figure, (axes,) = figures.figure(1, f"{result['name']}, seed {result['seed']}")
+    figure, (axes,) = figures.figure(1, title(result))
     _plot_epoch(axes, result, "best", "o-", color="black")
     if result["last_epoch"] != result["best_epoch"]:
         _plot_epoch(axes, result, "last", "s--", color="0.55")

@@ -1,8 +1,8 @@
 """Runs experiments one after another, each in its own process."""
 
-import contextlib
 import dataclasses
 import datetime
+import itertools
 import pathlib
 import signal
 import statistics
@@ -10,6 +10,7 @@ import subprocess
 
 from ipkd_tf.training import finished_run, settings, teachers
 from ipkd_tf.training.experiment import Experiment
+from ipkd_tf.training.sigterm import handle
 
 # What asks for an end, and what the run is told: a terminal that was closed is as good as SIGTERM.
 _STOP = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM}
@@ -19,12 +20,7 @@ if hasattr(signal, "SIGHUP"):  # not on Windows
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of a sweep.
-
-    Attributes:
-        experiment: Its settings.
-        command: What trains it, a list of program and arguments.
-    """
+    """One run of a sweep: its settings, and the program with arguments that trains it."""
 
     experiment: Experiment
     command: list
@@ -46,19 +42,14 @@ class Run:
 
 
 def sweep(runs):
-    """Runs what is not finished, in the order given; a failed run does not stop the others.
+    """Runs what is not finished, in the order given, but teachers before those they teach.
 
-    A run that another one names as its teacher comes before that.
-
-    SIGINT, SIGTERM and SIGHUP are passed on to the run that is going on, which saves and ends;
-    the sweep then ends too.
-
-    Args:
-        runs: List of `Run`.
+    A failed run does not stop the others. SIGINT, SIGTERM and SIGHUP are passed on to the run that
+    is going on, which saves and ends; the sweep then ends too.
 
     Returns:
-        (failed, signal): the runs that did not reach their last epoch, with the exit status of
-        each, and the number of the signal that stopped the sweep, or None.
+        (failed, signal): exit statuses of the runs that did not reach their last epoch, by
+        directory, and the number of the signal that stopped the sweep, or None.
 
     Raises:
         ValueError: Two runs would write to the same directory, runs are each other's teachers, or
@@ -68,7 +59,8 @@ def sweep(runs):
     runs = _teachers_first(runs)
     _check_data(runs)
     failed = {}
-    with _Forwarding() as forwarding:
+    forwarding = _Forwarding()
+    with handle(_STOP, forwarding.receive):
         for number, run in enumerate(runs, 1):
             name = f"[{number}/{len(runs)}] {run.directory}"
             if run.result:
@@ -141,46 +133,30 @@ def _time_left(remaining, runs):
             took.setdefault(run.experiment.run_name, []).append(result["seconds"]["training"])
     if not took:
         return "time left unknown"
-    typical = statistics.mean(second for seconds in took.values() for second in seconds)
-    left = sum(
-        statistics.mean(took.get(run.experiment.run_name, [typical]))
-        for run in remaining
-        if not run.result
-    )
+    typical = list(itertools.chain(*took.values()))
+    names = [run.experiment.run_name for run in remaining if not run.result]
+    left = sum(statistics.mean(took.get(name, typical)) for name in names)
     return f"about {datetime.timedelta(seconds=round(left))} left"
 
 
-class _Forwarding(contextlib.AbstractContextManager):
-    """While entered, signals that ask for an end go to the process that is waited for.
+class _Forwarding:
+    """Passes signals that ask for an end on to the process that is waited for.
 
-    Attributes:
-        received: The number of the first such signal, or None.
+    `received` is the number of the first such signal, or None.
     """
 
     def __init__(self):
-        self.received = None
-        self._process = None
-
-    def __enter__(self):
-        self._earlier = {number: signal.signal(number, self._receive) for number in _STOP}
-        return self
-
-    def __exit__(self, *error):
-        for number, handler in self._earlier.items():
-            signal.signal(number, handler)
+        self.received = self._process = None
 
     def wait(self, command):
         """Runs a command to its end, whatever signals come; returns its status."""
         # In a group of its own, Ctrl-C reaches it once, from here, and not from the terminal too.
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
         if self.received:  # between two runs
-            self._pass_on(self.received)
+            self._process.send_signal(_STOP[self.received])
         return self._process.wait()
 
-    def _receive(self, number, frame):
+    def receive(self, number, frame):
         self.received = self.received or number
         if self._process:
-            self._pass_on(number)
-
-    def _pass_on(self, number):
-        self._process.send_signal(_STOP[number])
+            self._process.send_signal(_STOP[number])

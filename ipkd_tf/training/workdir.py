@@ -21,10 +21,6 @@ def locked(path):
     """Inside the block the directory, created if need be, belongs to this process alone.
 
     The operating system takes the lock back when a process ends in whatever way.
-
-    Raises:
-        ValueError: another process has it.
-        OSError: the directory cannot be created or written to.
     """
     path = pathlib.Path(path)
     with contextlib.ExitStack() as stack:
@@ -71,16 +67,6 @@ def write_history(path, rows):
         writer.writerows(rows)
 
 
-def read_history(path):
-    """The rows of `write_history`; none if there is no such file."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
-    return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in rows]
-
-
 @contextlib.contextmanager
 def explain_full_disk(path):
     """Says which device is full, and that nothing is lost."""
@@ -102,9 +88,7 @@ def explain_full_disk(path):
 def prepare(experiment):
     """Creates or re-opens the directory of a run and writes its flags.txt; returns the path.
 
-    Raises:
-        ValueError: the directory holds a run with other settings, or more epochs than asked for.
-        OSError: the directory cannot be created or written to.
+    Refuses one that holds a run with other settings, or more epochs than asked for.
     """
     path = pathlib.Path(experiment.output_dir)
     with _explained(path):

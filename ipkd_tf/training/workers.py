@@ -25,11 +25,7 @@ _SECONDS_BEFORE_A_WORD, _SECONDS_BETWEEN_WORDS = 3, 60
 
 
 def read_cluster():
-    """Address of this process in TF_CONFIG, and those of the others that train.
-
-    Raises:
-        ValueError: TF_CONFIG is missing or not as TensorFlow needs it.
-    """
+    """Address of this process in TF_CONFIG, and those of the others that train."""
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text)
@@ -118,9 +114,8 @@ def shared(dataset):
 def share_training(strategy, batch_size, batches):
     """Training batches such that each worker reads its part of every one, and no more.
 
-    Args:
-        batch_size: Of all workers together; if the replicas cannot share it evenly, all read all.
-        batches: Function from (number, parts) to the data set of that part of each batch.
+    `batches` goes from (number, parts) to the data set of that part of each batch. If the replicas
+    cannot share the `batch_size` of all workers evenly, all read all.
     """
     replicas = strategy.num_replicas_in_sync
     if count(strategy) == 1 or batch_size % replicas:
@@ -134,11 +129,7 @@ def share_training(strategy, batch_size, batches):
 
 
 def check_agreement(strategy, step):
-    """Fails unless all workers are about to go on from the same step.
-
-    Raises:
-        ValueError: they found different checkpoints, so they do not see the same workdir.
-    """
+    """Fails unless all workers, who see the same workdir, are about to go on from the same step."""
     if (mean := total(strategy, step) / count(strategy)) != step:
         raise ValueError(
             "the workers found different checkpoints: --workdir must be a directory that all of "
@@ -177,11 +168,7 @@ def _on_replicas(strategy):
 
 @contextlib.contextmanager
 def explained(strategy):
-    """Says what to do when a worker is lost; a single process keeps its errors.
-
-    Raises:
-        ConnectionError: another worker ended.
-    """
+    """Raises what says what to do when a worker is lost; a single process keeps its errors."""
     try:
         yield
     except _LOST as error:
