@@ -1,6 +1,7 @@
 """What the programs have in common: start, one line for an error, flags, the run they open."""
 
 import contextlib
+import importlib.util
 import inspect
 import os
 import sys
@@ -52,6 +53,15 @@ def run(main, argv):
 def check_only_flags(argv):
     if argv[1:]:
         raise ValueError(f"settings are given as --name=value. Received: {argv[1]}")
+
+
+def require(package, extra):
+    """Raises ValueError if a package that only some programs need is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(
+            f"Expected the package {package}; pip install 'ipkd_tf[{extra}]'. "
+            f"Received: missing={package}"
+        )
 
 
 def start_tensorflow(threads=0):
