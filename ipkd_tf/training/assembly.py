@@ -17,11 +17,7 @@ _JIT = {"auto": "auto", "on": True, "off": False}
 
 
 def make_strategy(name):
-    """The tf.distribute strategy of this name; make one per process, before anything else.
-
-    Raises:
-        ValueError: `multi_worker` without the environment variable TF_CONFIG.
-    """
+    """The tf.distribute strategy of this name; make one per process, before anything else."""
     if name == "auto":
         several_gpus = len(tf.config.list_physical_devices("GPU")) > 1
         name = "multi_worker" if "TF_CONFIG" in os.environ else "mirrored" if several_gpus else ""
@@ -83,31 +79,28 @@ def _cut(network, submodel, images):
 
 
 def _check_every_teacher_teaches(distiller, experiment):
-    rows, count = distiller.teachers, len(experiment.teachers)
-    idle = [k for k in range(count) if not rows[:, len(rows) + k].any()]
-    if idle:
-        raise ValueError(
-            f"Every teacher must teach; name t{idle[0] + 1} in the method, such as 0:t1+t2, or "
-            f"leave it out. Received: method={experiment.method!r}, teacher={experiment.teacher!r}"
-        )
+    rows = distiller.teachers
+    for number in range(len(experiment.teachers)):
+        if not rows[:, len(rows) + number].any():
+            raise ValueError(
+                f"Every teacher must teach; name t{number + 1} in the method or leave it out. "
+                f"Received: method={experiment.method!r}, teacher={experiment.teacher!r}"
+            )
 
 
 def _check_can_be_opened(network, model):
     """Refuses a network of a family of one's own whose file could not be opened after training."""
     try:
         config = keras.saving.serialize_keras_object(network)
-        problem = (
-            None
-            if _shapes(keras.saving.deserialize_keras_object(config)) == _shapes(network)
-            else "other shapes"
-        )
+        again = keras.saving.deserialize_keras_object(config)
+        problem = "other shapes" if _shapes(again) != _shapes(network) else None
     except Exception as error:  # whatever the family's own code raises
         problem = f"{type(error).__name__}: {keras_hooks.load_error_cause(error)[:200]}"
     if problem:
         raise ValueError(
-            f"the network cannot be made again from its config ({problem}), so that nothing could "
-            "open its files; give its class @keras.saving.register_keras_serializable() and a "
-            f"get_config that returns all arguments of its constructor. Received: model={model!r}"
+            f"the network cannot be made again from its config ({problem}); give its class "
+            "@keras.saving.register_keras_serializable() and a get_config that returns all "
+            f"arguments of its constructor. Received: model={model!r}"
         )
 
 

@@ -78,13 +78,12 @@ class Experiment:
         "", "Where TFDS keeps its data sets; empty: TFDS's default.", identity=False
     )
     image_size: int = number(
-        0, "Side in pixels the images are scaled to; 0: as the data set has them.", at_least=0
+        0, "Side in pixels the images are scaled to; 0: as the data set has them."
     )
     centre_crop: float = number(
         0.0,
         "Part of an image that is scaled: the square in the middle with this share of its shorter "
         "side, such as 0.875; 0: the whole image, whose aspect ratio is not kept.",
-        at_least=0,
         at_most=1,
     )
     memory: str = setting(
@@ -98,13 +97,10 @@ class Experiment:
         0,
         "Images that may turn out to be broken: the next one stands for each, and result.json "
         "names them. One more ends the run.",
-        at_least=0,
         identity=False,
     )
-    train_examples: int = number(
-        0, "Use a stratified part of the training images; 0: all.", at_least=0
-    )
-    test_examples: int = number(0, "Use a stratified part of the test images; 0: all.", at_least=0)
+    train_examples: int = number(0, "Use a stratified part of the training images; 0: all.")
+    test_examples: int = number(0, "Use a stratified part of the test images; 0: all.")
     validation: str = setting(
         "holdout:0.1",
         "What chooses the best epoch: holdout:5000 (images) or holdout:0.1 (share), stratified, "
@@ -113,10 +109,7 @@ class Experiment:
     )
 
     method: str = setting(
-        "ipkd_ta_m",
-        f"Who teaches whom: {_METHOD_HELP}.",
-        parse=_parse_method,
-        section="method",
+        "ipkd_ta_m", f"Who teaches whom: {_METHOD_HELP}.", parse=_parse_method, section="method"
     )
     teacher: str = setting(
         "",
@@ -125,11 +118,9 @@ class Experiment:
         "largest), or a .keras file of a classification model.",
         parse=settings.parse_teachers,
     )
-    teacher_dropout: int = number(
-        0, "Teachers, drawn anew, that each training step does without.", at_least=0
-    )
+    teacher_dropout: int = number(0, "Teachers, drawn anew, that each training step does without.")
     distillation_weight: float = number(
-        0.8, "Lambda: share of the teachers in a taught sub-model's loss.", at_least=0, at_most=1
+        0.8, "Lambda: share of the teachers in a taught sub-model's loss.", at_most=1
     )
     temperature: float = number(5.0, "Temperature of the soft targets.", above=0)
     divergence: str = setting(
@@ -160,36 +151,33 @@ class Experiment:
     learning_rate_drop_factor: float = number(
         0.1, "The rate is multiplied by this at each drop.", above=0, at_most=1
     )
-    warmup_epochs: int = number(0, "Epochs over which the rate first rises from 0.", at_least=0)
-    momentum: float = number(0.9, "Momentum of SGD.", at_least=0, below=1)
+    warmup_epochs: int = number(0, "Epochs over which the rate first rises from 0.")
+    momentum: float = number(0.9, "Momentum of SGD.", below=1)
     nesterov: bool = setting(False, "Nesterov's momentum.")
-    weight_decay: float = number(1e-4, "Weight decay, as in PyTorch's SGD.", at_least=0)
+    weight_decay: float = number(1e-4, "Weight decay, as in PyTorch's SGD.")
     decay: str = setting(
         "all",
         "Which weights decay: all, or kernels (no batch normalisation, bias, depthwise kernel).",
         choices=("all", "kernels"),
     )
     clip_norm: float = number(
-        0.0, "Longest global norm of the gradient over all devices; 0: any length.", at_least=0
+        0.0, "Longest global norm of the gradient over all devices; 0: any length."
     )
     ema: float = number(
         0.0,
         "Share of the old average kept at each step in a moving average of the weights, such as "
         "0.999, which is then what is evaluated and saved; 0: no average.",
-        at_least=0,
         below=1,
     )
     seed: int = number(
         0,
         "Seed of initial weights, order and augmentation; the data split is the same for all.",
-        at_least=0,
         at_most=2**31 - 1,
     )
 
     crop_padding: int = number(
         4,
         "Black pixels added on each side before the random crop; 0: no crop.",
-        at_least=0,
         section="augmentation",
     )
     flip: bool = setting(True, "Mirror each training image with probability 1/2.")
@@ -197,31 +185,24 @@ class Experiment:
         0.0,
         "Smallest share of the area of the random window that is taken from each training image "
         "and scaled to the image size, such as 0.08 for photographs; 0: no window.",
-        at_least=0,
         at_most=1,
     )
     jitter: float = number(
         0.0,
         "Strength of random changes of brightness, contrast and saturation, such as 0.4; 0: none.",
-        at_least=0,
         at_most=1,
     )
     rotation: float = number(
-        0.0,
-        "Degrees by which training images are turned at most; 0: none.",
-        at_least=0,
-        at_most=180,
+        0.0, "Degrees by which training images are turned at most; 0: none.", at_most=180
     )
     cutout: int = number(
-        0,
-        "Side in pixels of a black square at a random place of each training image; 0: none.",
-        at_least=0,
+        0, "Side in pixels of a black square at a random place of each training image; 0: none."
     )
     mixup: float = number(
-        0.0, "Alpha of mixup, images and labels mixed in pairs, such as 0.2; 0: none.", at_least=0
+        0.0, "Alpha of mixup, images and labels mixed in pairs, such as 0.2; 0: none."
     )
     label_smoothing: float = number(
-        0.0, "Share of a training label that is spread over all classes.", at_least=0, below=1
+        0.0, "Share of a training label that is spread over all classes.", below=1
     )
 
     strategy: str = setting(
@@ -245,7 +226,9 @@ class Experiment:
         choices=("auto", "on", "off"),
     )
     deterministic: bool = setting(
-        False, "Use only operations that repeat bit by bit, also on a GPU; slower, turns XLA off."
+        False,
+        "Use only operations that repeat bit by bit, also on a GPU; slower, turns XLA off, and "
+        "stays on for the rest of the process.",
     )
 
     name: str = setting(
@@ -258,7 +241,6 @@ class Experiment:
     checkpoint_minutes: float = number(
         10.0,
         "Time between checkpoints inside an epoch; each epoch ends with one too.",
-        at_least=0,
         identity=False,
     )
     tensorboard: bool = setting(

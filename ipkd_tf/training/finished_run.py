@@ -10,7 +10,7 @@ import keras
 
 from ipkd_tf import models
 from ipkd_tf.output import files
-from ipkd_tf.training import evaluation, splits
+from ipkd_tf.training import evaluation, splits, summary
 from ipkd_tf.training.experiment import Experiment
 
 EPOCHS = ("best", "last")
@@ -18,15 +18,7 @@ EPOCHS = ("best", "last")
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """What the directory of a run holds.
-
-    Attributes:
-        directory: `pathlib.Path`.
-        experiment: Its settings.
-        result: What result.json holds.
-        epoch: The epoch that counts: "best" or "last".
-        model: `package.module:Class` of a family of one's own, or None.
-    """
+    """What the directory of a run holds; its arguments are those of `open_run`."""
 
     directory: pathlib.Path
     experiment: Experiment
@@ -36,7 +28,7 @@ class FinishedRun:
 
     @property
     def title(self):
-        return f"{self.result['name']}, seed {self.result['seed']}"
+        return summary.title(self.result)
 
     @property
     def rows(self):
@@ -59,38 +51,18 @@ class FinishedRun:
 
     @functools.cached_property
     def splits(self):
-        """The data, split as they were for training.
-
-        Raises:
-            ValueError: They are not the data that the run was trained on.
-        """
+        """The data, split as they were for training; ValueError if they are no longer the same."""
         read = splits.read_splits(self.experiment)
         there = {**self.result["examples"], "digest": self.result["data_digest"]}
         splits.check_same_data(there, read.identity(), self.directory)
         return read
 
     def recalibrate(self, name):
-        """Estimates the statistics of a sub-model beyond the named ones, if it needs its own.
-
-        Raises:
-            ValueError: There is none of this name.
-        """
+        """Estimates the statistics of a sub-model beyond the named ones, if it needs its own."""
         if name in self.names or not getattr(self.network, "needs_recalibration", False):
             return
         self.network.resolve(name)  # An unknown one is refused before data is read.
         self.network.recalibrate(name, evaluation.batches_to_recalibrate(self.splits.train))
-
-    def index(self, name):
-        """Number of the sub-model of this name.
-
-        Raises:
-            ValueError: There is none.
-        """
-        if name not in self.names:
-            raise ValueError(
-                f"Expected a sub-model from {', '.join(self.names)}. Received: submodel={name!r}"
-            )
-        return self.names.index(name)
 
 
 @contextlib.contextmanager
@@ -105,7 +77,7 @@ def arithmetic(precision):
 
 
 def open_run(directory, epoch="best", data_dir=None, model=None):
-    """Opens the directory of a finished run.
+    """Opens the directory of a finished run: its experiment, result, rows, network and splits.
 
     Args:
         directory: Such as `runs/quickstart/seed0`.
@@ -120,7 +92,7 @@ def open_run(directory, epoch="best", data_dir=None, model=None):
 
     Example:
         >>> run = open_run("runs/quickstart/seed0")
-        >>> small = run.network.submodel(run.index("exit_1"))
+        >>> small = run.network.submodel("exit_1")
     """
     directory = pathlib.Path(directory)
     if epoch not in EPOCHS:
@@ -129,8 +101,8 @@ def open_run(directory, epoch="best", data_dir=None, model=None):
         result = files.read_json(directory / "result.json")
         if result is None:
             raise ValueError(
-                "Expected the directory of a finished run, with its result.json, such as "
-                f"runs/quickstart/seed0. Received: run={str(directory)!r}"
+                "Expected the directory of a finished run, such as runs/quickstart/seed0. "
+                f"Received: run={str(directory)!r}"
             )
         if result["state"] != "finished":
             raise ValueError(

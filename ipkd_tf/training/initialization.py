@@ -1,12 +1,12 @@
 """A new network's weights taken from a trained one: fine-tuning on other images."""
 
-import json
 import pathlib
 
 import keras
 
 from ipkd_tf import models
 from ipkd_tf.models import graph, keras_hooks
+from ipkd_tf.output import files
 
 
 def initialize_from(network, source, dataset=""):
@@ -29,8 +29,9 @@ def initialize_from(network, source, dataset=""):
     Example:
         >>> initialize_from(network, "runs/quickstart/seed0", dataset="folder:flowers")
     """
-    path = pathlib.Path(source, "best.keras") if pathlib.Path(source).is_dir() else source
-    if not pathlib.Path(path).is_file():
+    path = pathlib.Path(source)
+    path = path / "best.keras" if path.is_dir() else path
+    if not path.is_file():
         raise ValueError(
             "Expected a run that has a best.keras, or a .keras file; there is none. "
             f"Received: initialize_from={str(source)!r}"
@@ -50,8 +51,7 @@ def _classes_differ(network, trained, path, dataset):
     if network.outputs[0].shape[-1] != trained.outputs[0].shape[-1]:
         return True
     try:
-        result = json.loads(pathlib.Path(path).with_name("result.json").read_text(encoding="utf-8"))
-        return result["settings"]["dataset"] != dataset
+        return files.read_json(path.with_name("result.json"))["settings"]["dataset"] != dataset
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -31,7 +31,9 @@ def setting(default, help, *, section=None, choices=None, parse=None, identity=T
 
 
 def number(default, help, *, section=None, identity=True, **bounds):
-    """A setting that is a finite number within bounds, given by the names in `_BOUNDS`."""
+    """A setting that is a finite number within `_BOUNDS`, at least 0 where none says more."""
+    if not bounds.keys() & {"above", "at_least"}:
+        bounds = {"at_least": 0, **bounds}
 
     def parse(value):
         if not math.isfinite(value) or not all(_BOUNDS[b](value, end) for b, end in bounds.items()):

@@ -64,8 +64,13 @@ def read_splits(experiment, progress=None):
             f"Received: dataset={experiment.dataset!r}"
         )
     train, validation = dataset.train, dataset.test
-    if experiment.held_out is not None:
-        count = _count_held_out(experiment, len(train))
+    if (held_out := experiment.held_out) is not None:
+        count = round(held_out * len(train)) if isinstance(held_out, float) else held_out
+        if not 0 < count < len(train):
+            raise ValueError(
+                f"validation must hold out some, not all, of the {len(train)} training images; try "
+                f"holdout:0.1. Received: validation={experiment.validation!r}"
+            )
         train, validation = data.hold_out(train, count, seed=0, class_names=dataset.class_names)
     if len(train) < experiment.batch_size:
         raise ValueError(
@@ -73,14 +78,3 @@ def read_splits(experiment, progress=None):
             f"Received: batch_size={experiment.batch_size}"
         )
     return Splits(dataset, train, validation, dataset.test)
-
-
-def _count_held_out(experiment, available):
-    held_out = experiment.held_out
-    count = round(held_out * available) if isinstance(held_out, float) else held_out
-    if not 0 < count < available:
-        raise ValueError(
-            f"validation must hold out some, not all, of the {available} training images; try "
-            f"holdout:0.1. Received: validation={experiment.validation!r}"
-        )
-    return count

@@ -16,12 +16,7 @@ _WEIGHTS = "model.weights.h5"  # inside a .keras file
 
 
 def load(experiment, splits):
-    """The teachers as plain models that compute in the precision in effect; nothing is imported.
-
-    Raises:
-        ValueError: One is no finished run and no whole .keras file, was trained on other data than
-            these, or has no such sub-model.
-    """
+    """The teachers as plain models that compute in the precision in effect; nothing is imported."""
     loaded = []
     for path, submodel in experiment.teachers:
         if _is_file(path):
@@ -36,11 +31,7 @@ def load(experiment, splits):
 
 
 def identity(experiment):
-    """What tells the teachers from others, as an entry of a run's identity; {} without any.
-
-    Raises:
-        ValueError: One is not there, or damaged.
-    """
+    """What tells the teachers from others, as an entry of a run's identity; {} without any."""
     digests = [_digest(path) for path, _ in experiment.teachers]
     return {"teachers": ",".join(digests)} if digests else {}
 

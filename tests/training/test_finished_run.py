@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from absl.testing import parameterized
 
+from ipkd_tf.models import flexible
 from ipkd_tf.training import finished_run, splits
 from ipkd_tf.training.experiment import Experiment
 from tests.deployment.export import networks
@@ -57,7 +58,7 @@ class FinishedRunTest(tf.test.TestCase, parameterized.TestCase):
         network = write_run(self.directory)
         run = finished_run.open_run(self.directory)
         self.assertEqual(run.names, ["early", "late"])
-        self.assertEqual(run.index("late"), 1)
+        self.assertEqual(flexible.find(run.network, "late"), 1)
         images = networks.images(4, side=8)
         self.assertAllClose(run.network(images)[1], network(images)[1])
         self.assertEqual(run.splits.dataset.name, "digits")
@@ -125,8 +126,8 @@ class FinishedRunTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_an_unknown_submodel(self):
         write_run(self.directory)
-        with self.assertRaisesRegex(ValueError, "from early, late. Received: submodel='exit_9'"):
-            finished_run.open_run(self.directory).index("exit_9")
+        with self.assertRaisesRegex(ValueError, ": early, late. Received: submodel='exit_9'"):
+            flexible.find(finished_run.open_run(self.directory).network, "exit_9")
 
     def test_a_run_that_is_not_finished(self):
         write_run(self.directory)

@@ -15,8 +15,10 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from ipkd_tf import data, models
+from ipkd_tf.distillation.distiller import InplaceDistiller
 from ipkd_tf.training import assembly, loop, resume, summary
 from ipkd_tf.training.experiment import Experiment
+from ipkd_tf.training.sigterm import Sigterm
 from ipkd_tf.training.splits import read_splits
 
 
@@ -248,6 +250,29 @@ class ResumeTest(TrainingTest):
         (self.directory / "lost" / "history.csv").unlink()
         loop.run(self.experiment("lost"))
         self.assert_same_run(self.straight, "lost")
+
+    def test_statistics_of_a_normalization_take_effect(self):
+        pixels = np.float32([[0, 2], [4, 8]])
+
+        def build(data):
+            features = keras.Input([2])
+            normalization = keras.layers.Normalization()
+            normalization.adapt(data)
+            logits = keras.layers.Dense(2, kernel_initializer="ones", name="exit_1")
+            distiller = InplaceDistiller(
+                keras.Model(features, [logits(normalization(features))]), teachers="none"
+            )
+            distiller.compile(optimizer="sgd")
+            keeper = resume.Keeper(self.directory, distiller, {}, 1, 60, Sigterm())
+            return distiller.network, keeper
+
+        first, keeper = build(pixels)
+        keeper.on_epoch_begin(0)
+        keeper.on_epoch_end(0, {"val_avg_accuracy": 1.0})
+        second, keeper = build(10 * pixels)
+        self.assertNotAllClose(second(pixels), first(pixels))
+        self.assertTrue(keeper.restore())
+        self.assertAllClose(second(pixels), first(pixels))
 
 
 class HistoryTest(TrainingTest):
