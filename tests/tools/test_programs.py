@@ -115,8 +115,8 @@ class ProgramsTest(parameterized.TestCase):
         part = data.Examples(pixels, labels)
         run = types.SimpleNamespace(splits=types.SimpleNamespace(train=part, test=part))
         settings = command.test_data(run, 50)
-        self.assertEqual(settings["images"].shape, (50, 2, 2, 3))
-        np.testing.assert_array_equal(settings["images"][:, 0, 0, 0], settings["labels"])
+        self.assertEqual(settings["images"][:].shape, (50, 2, 2, 3))
+        np.testing.assert_array_equal(settings["images"][:][:, 0, 0, 0], settings["labels"])
         np.testing.assert_array_equal(np.bincount(settings["labels"]), [5] * 10)
         calibration = settings["calibration_images"][:, 0, 0, 0]
         self.assertLen(calibration, 512)
