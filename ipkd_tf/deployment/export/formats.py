@@ -1,9 +1,16 @@
-"""The formats a sub-model is exported to, by name."""
+"""The formats a sub-model is exported to, by name, and the packages that some of them need."""
 
 import dataclasses
-import importlib
+import importlib.util
 
-from ipkd_tf.deployment.export import optional
+DEFAULT_SIGNATURE = "serving_default"
+PIP_COMMAND = "pip install 'ipkd_tf[export]'"
+_MODULES = {
+    "litert": ("ai_edge_litert",),
+    "onnx": ("tf2onnx", "onnx", "onnxruntime"),
+    "onnx_int8": ("tf2onnx", "onnx", "onnxruntime", "sympy"),
+    "onnxruntime": ("onnxruntime",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +63,10 @@ class Format:
 
         A format `of_network` gets the network and a list of its sub-models instead.
         """
-        module, _, function = self.writer.partition(":")
-        module = importlib.import_module(f"ipkd_tf.deployment.export.{module}")
+        from ipkd_tf.deployment.export import converters
+
         try:
-            getattr(module, function)(models, path, calibration_images)
+            getattr(converters, self.writer)(models, path, calibration_images)
         # Converters raise what their parts happen to raise.
         except Exception as error:
             raise ValueError(
@@ -93,30 +100,23 @@ _LITERT_FORMAT = {"usage": _LITERT, "holds_several": True, "needs": "litert"}
 _INT8 = {"tolerance": _QUANTIZED, "calibrated": True}
 
 FORMATS = {
-    "saved_model": Format("saved_model", "saved_model:write", _SAVED_MODEL, holds_several=True),
-    "keras": Format("model.keras", "saved_model:write_keras", _KERAS),
-    "litert": Format("model.tflite", "litert:write", **_LITERT_FORMAT),
+    "saved_model": Format("saved_model", "write_saved_model", _SAVED_MODEL, holds_several=True),
+    "keras": Format("model.keras", "write_keras", _KERAS),
+    "litert": Format("model.tflite", "write_litert", **_LITERT_FORMAT),
     "litert_float16": Format(
-        "model_float16.tflite", "litert:write_float16", tolerance=_HALF, **_LITERT_FORMAT
+        "model_float16.tflite", "write_litert_float16", tolerance=_HALF, **_LITERT_FORMAT
     ),
-    "litert_int8": Format("model_int8.tflite", "litert:write_int8", **_LITERT_FORMAT, **_INT8),
-    "onnx": Format("model.onnx", "onnx_file:write", _ONNX, needs="onnx"),
-    "onnx_int8": Format(
-        "model_int8.onnx", "onnx_file:write_int8", _ONNX, needs="onnx_int8", **_INT8
-    ),
+    "litert_int8": Format("model_int8.tflite", "write_litert_int8", **_LITERT_FORMAT, **_INT8),
+    "onnx": Format("model.onnx", "write_onnx", _ONNX, needs="onnx"),
+    "onnx_int8": Format("model_int8.onnx", "write_onnx_int8", _ONNX, needs="onnx_int8", **_INT8),
     "packed": Format(
-        "model_packed.npz", "packed:write", _PACKED, holds_several=True, of_network=True
+        "model_packed.npz", "write_packed", _PACKED, holds_several=True, of_network=True
     ),
 }
 
 
 def check_formats(names, several=False):
-    """Raises ValueError unless the formats exist, can be written here and hold what is asked.
-
-    Args:
-        names: Names from `FORMATS`.
-        several: Whether each file is to hold several sub-models.
-    """
+    """Raises ValueError unless the formats exist, can be written here and hold what is asked."""
     for name in names:
         if name not in FORMATS:
             raise ValueError(
@@ -128,8 +128,22 @@ def check_formats(names, several=False):
                 f"One file of this format holds one sub-model; choose a sub-model, or one of "
                 f"{able}. Received: format={name!r}"
             )
-        if FORMATS[name].needs:
-            optional.require(FORMATS[name].needs)
+        require(FORMATS[name].needs)
+
+
+def require(purpose):
+    """Raises ValueError if packages for a purpose, such as the format onnx, are not installed."""
+    if missing := missing_packages(purpose):
+        packages = " ".join(name.replace("_", "-") for name in missing)
+        raise ValueError(
+            f"{purpose} needs packages that are not installed; {PIP_COMMAND}, or "
+            f"pip install {packages}. Received: missing={packages}"
+        )
+
+
+def missing_packages(purpose):
+    needed = _MODULES.get(purpose, ())
+    return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
 def first_line(error):

@@ -1,14 +1,22 @@
 """Exported files opened by the runtime of their format."""
 
+import dataclasses
+import functools
 import pathlib
+import typing
 
 import numpy as np
 
-from ipkd_tf.deployment.export import manifest, optional
-from ipkd_tf.deployment.export.formats import FORMATS, first_line
+from ipkd_tf.deployment.export import manifest
+from ipkd_tf.deployment.export.formats import (
+    DEFAULT_SIGNATURE,
+    FORMATS,
+    first_line,
+    missing_packages,
+    require,
+)
 
 OUTPUTS = {"logits", "probabilities", "class_id"}
-DEFAULT_SIGNATURE = "serving_default"
 
 
 def open_model(path, threads=None):
@@ -35,15 +43,15 @@ def open_model(path, threads=None):
     path = pathlib.Path(path)
     if document := path.is_dir() and manifest.read(path):
         path = _choose_file(path, document)
-    reader, needs = (_SavedModel, "") if path.is_dir() else _reader(path)
-    if not path.exists() or not reader:
+    read, needs = (_read_saved_model, "") if path.is_dir() else _reader(path)
+    if not path.exists() or not read:
         raise ValueError(
             f"Expected a .keras, .tflite, .onnx or .npz file, or the directory of a SavedModel, "
             f"that exists. Received: path={str(path)!r}"
         )
-    optional.require(needs)
+    require(needs)
     try:
-        model = reader(path, threads)
+        model = read(path, threads)
         if set(model.outputs) != OUTPUTS:
             raise ValueError(f"its outputs are {', '.join(model.outputs)}")
         return model
@@ -62,124 +70,115 @@ def _reader(path):
 
 def _choose_file(directory, document):
     paths = [directory / FORMATS[name].file for name in document["formats"] if name in FORMATS]
-    runnable = [path for path in paths if optional.is_there(_reader(path)[1])]
+    runnable = [path for path in paths if not missing_packages(_reader(path)[1])]
     return next(iter(runnable or paths), directory)
 
 
-class _SavedModel:
-    """Runs a SavedModel with TensorFlow, whose threads are the whole process's."""
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """What `open_model` returns; `run(images, signature)` gives a dict of the runtime's arrays."""
 
-    def __init__(self, path, threads):
-        import tensorflow as tf
-
-        self._model, self._constant = tf.saved_model.load(str(path)), tf.constant
-        named = [name for name in self._model.signatures if name != DEFAULT_SIGNATURE]
-        self.signatures = tuple(named or self._model.signatures)
-        self.largest = DEFAULT_SIGNATURE
-        function = self._model.signatures[self.signatures[0]]
-        self.image_shape = tuple(function.structured_input_signature[1]["image"].shape[1:])
-        self.outputs = tuple(function.structured_outputs)
+    signatures: tuple
+    largest: str
+    image_shape: tuple
+    outputs: tuple
+    run: typing.Callable
 
     def __call__(self, images, signature):
-        outputs = self._model.signatures[signature](image=self._constant(images))
-        return {name: output.numpy() for name, output in outputs.items()}
+        outputs = self.run(images, signature)
+        return {name: np.asarray(output) for name, output in outputs.items()}
 
 
-class _Keras:
-    """Runs a .keras file as a `tf.function`, whose threads are the whole process's."""
+def _read_saved_model(path, threads):
+    import tensorflow as tf
 
-    def __init__(self, path, threads):
-        import keras
-        import tensorflow as tf
-
-        model = keras.models.load_model(path, compile=False)  # in Keras's safe mode
-        self.signatures, self.largest = (model.name,), model.name
-        self.image_shape = tuple(model.inputs[0].shape[1:])
-        image = tf.TensorSpec(model.inputs[0].shape, tf.uint8)
-        infer = tf.function(lambda image: model(image, training=False))
-        self._infer, self._constant = infer.get_concrete_function(image), tf.constant
-        named = isinstance(self._infer.structured_outputs, dict)
-        self.outputs = tuple(self._infer.structured_outputs if named else model.output_names)
-
-    def __call__(self, images, signature):
-        outputs = self._infer(self._constant(images))
-        return {name: output.numpy() for name, output in outputs.items()}
+    model = tf.saved_model.load(str(path))  # `run` holds it: its signatures alone would lose it
+    named = [name for name in model.signatures if name != DEFAULT_SIGNATURE]
+    signatures = tuple(named or model.signatures)
+    function = model.signatures[signatures[0]]
+    return _Opened(
+        signatures,
+        DEFAULT_SIGNATURE,
+        tuple(function.structured_input_signature[1]["image"].shape[1:]),
+        tuple(function.structured_outputs),
+        lambda images, signature: model.signatures[signature](image=tf.constant(images)),
+    )
 
 
-class _Litert:
-    """Runs a LiteRT file with `ai-edge-litert`, on `threads` threads (all if None)."""
+def _read_keras(path, threads):
+    import keras
 
-    def __init__(self, path, threads):
-        from ai_edge_litert import interpreter
+    return _run_models([keras.models.load_model(path, compile=False)])  # in Keras's safe mode
 
-        self._interpreter = interpreter.Interpreter(str(path), num_threads=threads)
-        self.signatures = tuple(self._interpreter.get_signature_list())
-        self._runners = {
-            name: self._interpreter.get_signature_runner(name) for name in self.signatures
-        }
-        # The file lists them by the alphabet.
-        self.largest = max(self.signatures, key=self._elements)
-        runner = self._runners[self.largest]
-        self.image_shape = tuple(map(int, runner.get_input_details()["image"]["shape"][1:]))
-        self.outputs = tuple(runner.get_output_details())
 
-    def _elements(self, signature):
+def _read_packed(path, threads):
+    from ipkd_tf.deployment.export import packed, serving
+
+    models = packed.read(path).values()
+    return _run_models([serving.serving_model(model, False) for model in models])
+
+
+def _run_models(models):
+    """Keras models, smallest first, each as a `tf.function`."""
+    import tensorflow as tf
+
+    image = tf.TensorSpec(models[-1].inputs[0].shape, tf.uint8)
+    functions = {
+        model.name: tf.function(functools.partial(model, training=False)) for model in models
+    }
+    functions = {name: one.get_concrete_function(image) for name, one in functions.items()}
+    names, outputs = tuple(functions), functions[models[-1].name].structured_outputs
+    return _Opened(
+        names,
+        names[-1],
+        tuple(image.shape[1:]),
+        tuple(outputs if isinstance(outputs, dict) else models[-1].output_names),
+        lambda images, signature: functions[signature](tf.constant(images)),
+    )
+
+
+def _read_litert(path, threads):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    names = tuple(interpreter.get_signature_list())
+    runners = {name: interpreter.get_signature_runner(name) for name in names}
+
+    def elements(name):
         """How many numbers the weights and activations of a signature are."""
-        subgraph = self._runners[signature]._subgraph_index  # litert has no public name for it
-        details = self._interpreter.get_tensor_details(subgraph)
+        subgraph = runners[name]._subgraph_index  # litert has no public name for it
+        details = interpreter.get_tensor_details(subgraph)
         return sum(int(np.prod(tensor["shape"])) for tensor in details)
 
-    def __call__(self, images, signature):
-        return self._runners[signature](image=images)
+    largest = max(names, key=elements)  # The file lists them by the alphabet.
+    return _Opened(
+        names,
+        largest,
+        tuple(map(int, runners[largest].get_input_details()["image"]["shape"][1:])),
+        tuple(runners[largest].get_output_details()),
+        lambda images, signature, keep=interpreter: runners[signature](image=images),
+    )
 
 
-class _Onnx:
-    """Runs an ONNX file with ONNX Runtime on the CPU, on `threads` threads (all if None)."""
+def _read_onnx(path, threads):
+    import onnxruntime
 
-    def __init__(self, path, threads):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        self.largest = pathlib.Path(path).stem
-        self.signatures = (self.largest,)
-        self.image_shape = tuple(self._session.get_inputs()[0].shape[1:])
-        self.outputs = [output.name for output in self._session.get_outputs()]
-
-    def __call__(self, images, signature):
-        return dict(zip(self.outputs, self._session.run(None, {"image": images}), strict=True))
-
-
-class _Packed:
-    """Runs the models of a packed file with TensorFlow, whose threads are the whole process's."""
-
-    def __init__(self, path, threads):
-        import tensorflow as tf
-
-        from ipkd_tf.deployment.export import packed, serving
-
-        models = [serving.serving_model(model, False) for model in packed.read(path).values()]
-        self.signatures = tuple(model.name for model in models)
-        self.largest = self.signatures[-1]
-        self.image_shape = tuple(models[-1].inputs[0].shape[1:])
-        image = tf.TensorSpec(models[-1].inputs[0].shape, tf.uint8)
-        self._infer = {
-            model.name: tf.function(model.call).get_concrete_function(image) for model in models
-        }
-        self._constant = tf.constant
-        self.outputs = tuple(self._infer[self.largest].structured_outputs)
-
-    def __call__(self, images, signature):
-        outputs = self._infer[signature](self._constant(images))
-        return {name: output.numpy() for name, output in outputs.items()}
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    outputs = tuple(output.name for output in session.get_outputs())
+    return _Opened(
+        (path.stem,),
+        path.stem,
+        tuple(session.get_inputs()[0].shape[1:]),
+        outputs,
+        lambda images, _: dict(zip(outputs, session.run(None, {"image": images}), strict=True)),
+    )
 
 
 _READERS = {  # by suffix: the reader, and the packages it needs
-    ".keras": (_Keras, ""),
-    ".tflite": (_Litert, "litert"),
-    ".onnx": (_Onnx, "onnxruntime"),
-    ".npz": (_Packed, ""),
+    ".keras": (_read_keras, ""),
+    ".tflite": (_read_litert, "litert"),
+    ".onnx": (_read_onnx, "onnxruntime"),
+    ".npz": (_read_packed, ""),
 }

@@ -19,7 +19,7 @@ from absl.testing import parameterized
 
 from ipkd_tf import models
 from ipkd_tf.deployment import export
-from ipkd_tf.deployment.export import formats, optional, saved_model, serving, writing
+from ipkd_tf.deployment.export import converters, formats, serving, writing
 from ipkd_tf.models import cost, flexible
 from tests.deployment.export import networks
 from tests.models.two_exits import TwoExits
@@ -392,7 +392,7 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
             export.export_submodel(self.network, 0, self.directory, images=networks.images(0))
 
     def test_missing_packages_are_named_with_the_pip_command(self):
-        with mock.patch.object(optional.importlib.util, "find_spec", return_value=None):
+        with mock.patch.object(formats.importlib.util, "find_spec", return_value=None):
             with self.assertRaisesRegex(ValueError, r"pip install 'ipkd_tf\[export\]'.*tf2onnx"):
                 export.export_submodel(self.network, 0, self.directory, ["onnx"])
         self.assertEmpty(os.listdir(self.directory))
@@ -402,7 +402,7 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
             broken = keras.models.clone_model(self.network.submodel(0))  # other weights
             serving.serving_model(broken).save(path)
 
-        with mock.patch.object(saved_model, "write_keras", wrong):
+        with mock.patch.object(converters, "write_keras", wrong):
             with self.assertRaisesRegex(ValueError, "does not compute what the network computes"):
                 export.export_submodel(self.network, 0, self.directory, ["keras"])
         self.assertEmpty(os.listdir(self.directory))
