@@ -54,6 +54,11 @@ class Settings:
         return [self.workload(model, method) for model in self.models for method in self.methods]
 
 
+def median_ratio(numbers, others):
+    """The median over the rounds of number / other: the two of a round met the same machine."""
+    return statistics.median(a / b for a, b in zip(numbers, others, strict=True))
+
+
 def sample_in_turn(samples, repeats):
     """Takes dicts of numbers, A B C A B C ..., so that a drifting machine treats all alike."""
     return latency.interleaved(samples, repeats, warmup=0)

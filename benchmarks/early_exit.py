@@ -64,7 +64,7 @@ def _measure(settings, model):
 
 
 def _row(model, key, seconds, alone, arithmetic):
-    time = latency.median_ratio(seconds, alone)
+    time = case.median_ratio(seconds, alone)
     return {
         "model": model,
         "leaving": key[0],

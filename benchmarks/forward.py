@@ -41,7 +41,7 @@ def measure(settings):
             **dict(zip(("model", "submodel", "batch_size"), key, strict=True)),
             "ms": 1e3 * statistics.median(numbers),
             "images_per_s": key[2] / statistics.median(numbers),
-            "ratio": latency.median_ratio(seconds[largest[key[0], key[2]]], numbers),
+            "ratio": case.median_ratio(seconds[largest[key[0], key[2]]], numbers),
         }
         for key, numbers in seconds.items()
     ]

@@ -10,7 +10,6 @@ are cores: give --inter_op_threads their number.
 import functools
 
 from benchmarks import case, workload
-from ipkd_tf.deployment import latency
 
 COLUMNS = (
     ("network", "model", "{}"),
@@ -46,7 +45,7 @@ def _row(settings, one, run):
         "batch_size": one.batch_size,
         "images_per_s": ours["images_per_s"],
         "peer_images_per_s": theirs["images_per_s"],
-        "ratio": latency.median_ratio(*rates),
+        "ratio": case.median_ratio(*rates),
     }
 
 

@@ -6,7 +6,6 @@ python -m benchmarks.training --methods=none,ipkd,ipkd_ta_m
 import functools
 
 from benchmarks import case, workload
-from ipkd_tf.deployment import latency
 
 COLUMNS = (
     ("network", "model", "{}"),
@@ -40,7 +39,7 @@ def _row(settings, model, method, results):
         "method": method,
         "batch_size": settings.workload(model).batch_size,
         **case.medians(results[model, method]),
-        "ratio": latency.median_ratio(speeds[model, method], plain) if plain else None,
+        "ratio": case.median_ratio(speeds[model, method], plain) if plain else None,
     }
 
 

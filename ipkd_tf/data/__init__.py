@@ -8,9 +8,8 @@ import numpy as np
 from ipkd_tf.data import splits
 from ipkd_tf.data.augmentation import Augmentation
 from ipkd_tf.data.examples import Examples, ImageDataset, explain_failure, mean_and_std
-from ipkd_tf.data.memory import free_memory
 from ipkd_tf.data.pipeline import evaluation, training, training_epochs
-from ipkd_tf.data.pixels import collect
+from ipkd_tf.data.pixels import collect, free_memory
 from ipkd_tf.data.splits import draw, hold_out
 
 __all__ = [

@@ -93,9 +93,7 @@ class Examples:
     def gather(self, indices, windows=None):
         """`(images, labels)` of an integer tensor of indices; traceable, for `tf.data`.
 
-        Args:
-            windows: float32 `[k, attempts, 4]`, by which `image_file.drawn` draws a window of each
-                image; None for the whole.
+        By `windows`, float32 `[k, attempts, 4]`, `image_file.drawn` draws a window of each image.
         """
         fast = hasattr(self._source, "gather") and not getattr(self._source, "skipped", ())
         if fast and windows is None:
@@ -190,12 +188,10 @@ class ImageDataset:
     def digest(self) -> str:
         """16 hexadecimal digits that tell whether this is the data that was there before.
 
-        Store it with what is made from the data; compare before that is continued or tested. It is
-        made of the source's description (folder: path below it and size of every file; TFDS:
-        name, version, number of examples of each split), the class names, and the label of each
-        training and test example in order. So it changes when images come, go, or move to another
-        class or split, but not with the place of storage or the image size. No pixel is looked at:
-        a file that changes but keeps its size goes unnoticed.
+        It is made of the source's description (folder: path below it and size of every file; TFDS:
+        name, version, number of examples of each split), the class names and all labels in order.
+        So it changes when images come, go, or move to another class or split, but not with the
+        place of storage or the image size. A file that changes but keeps its size goes unnoticed.
         """
         digest = hashlib.sha256(repr((self.source, self.class_names)).encode())
         for labels in (self.train.labels, self.test.labels):
@@ -217,8 +213,7 @@ class Source(typing.NamedTuple):
 def mean_and_std(examples):
     """Mean and standard deviation of each channel of `images / 255`, as two tuples of floats.
 
-    Of many examples those of a sample: `draw(labels, STATISTICS_EXAMPLES)`, the same each time.
-    Counts how often each of the 256 levels occurs, so nothing grows with the number of images.
+    Of many examples a fixed sample is taken. Levels are counted, so that no memory grows with them.
     """
     if len(examples) > STATISTICS_EXAMPLES:
         examples = examples.subset(splits.draw(examples.labels, STATISTICS_EXAMPLES))

@@ -10,8 +10,7 @@ import numpy as np
 
 from ipkd_tf.data import image_file, splits
 from ipkd_tf.data.examples import Source
-from ipkd_tf.data.kept import keep
-from ipkd_tf.data.originals import Originals
+from ipkd_tf.data.originals import Originals, keep
 
 _KINDS = ", ".join(image_file.SUFFIXES)
 
@@ -24,11 +23,6 @@ def open_folder(path, image_size=None, centre_crop=0.0, skip_broken=0) -> Source
     Classes are numbered in the alphabetical order of their folders. PNG, JPEG, BMP, GIF (first
     frame), WebP and TIFF files count; hidden files do not. Images become RGB, turned upright as
     their EXIF data says; transparent parts become white.
-
-    Raises:
-        ValueError: A missing path, no class folders, a class without images, or images of another
-            shape than a square without `image_size`. Reading raises it for files that cannot be
-            decoded, and names them.
     """
     root = pathlib.Path(path).expanduser()
     class_names, *parts = _scan(root)

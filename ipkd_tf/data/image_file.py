@@ -15,15 +15,8 @@ _GAP = 2  # A JPEG file is decoded at 1/2, 1/4 or 1/8 where that is still twice 
 def decode(file, size, window=None):
     """Reads a window of an image, scaled (bilinear, antialiased) to uint8 `[size, size, 3]`.
 
-    Args:
-        file: Path, or the bytes of a file.
-        size: Side of the result.
-        window: Function from width and height of the upright image to (left, top, width, height);
-            None insists on an image of the size asked for.
-
-    Raises:
-        BrokenImage: It is no image, or a damaged one.
-        ValueError: It has another size, and there is no window.
+    `file` is a path or bytes, `window` a function from width and height of the upright image to
+    (left, top, width, height); None insists on an image of the size. Damage is a `BrokenImage`.
     """
     with _reported(file):
         image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
@@ -71,12 +64,10 @@ def centre(share):
 
 
 def drawn(draws):
-    """The window that random numbers choose: the first of several that lies inside the image.
+    """The first window inside the image that random numbers `[attempts, 4]` choose.
 
-    Args:
-        draws: float `[attempts, 4]`, each the share of the area, width / height, and the place from
-            left and from top in 0..1. Where none lies inside, it is the largest in the middle that
-            is no narrower than 3/4 and no wider than 4/3.
+    They are the share of the area, width / height, and the place from left and top in 0..1. If none
+    lies inside, it is the largest in the middle no narrower than 3/4 and no wider than 4/3.
 
     Source: Szegedy et al., Going Deeper with Convolutions, 2015; torchvision's RandomResizedCrop.
     """

@@ -1,16 +1,24 @@
-"""Images that stay in their files or records, and are decoded when asked for."""
+"""Images that stay in their files or records, and are decoded when asked for.
+
+What took long to find out about files is kept until they change.
+"""
 
 import concurrent.futures
 import contextlib
 import functools
+import hashlib
+import json
 import math
 import os
+import pathlib
 
 import numpy as np
 
 from ipkd_tf.data import image_file
+from ipkd_tf.output import files
 
 _LISTED = 20  # broken files that are named
+FROM = 100_000  # images: what concerns fewer is found out anew each time
 
 
 class Originals:
@@ -31,11 +39,7 @@ class Originals:
         return self._total
 
     def read(self, rows, windows=None):
-        """The images of these rows, or the windows that `image_file.drawn` draws of them.
-
-        Raises:
-            ValueError: More images are broken than may be; they are named.
-        """
+        """The images, or windows, of these rows; ValueError if more are broken than may be."""
         images = np.zeros((len(rows), *self.image_shape), np.uint8)
 
         def decode(place):
@@ -77,3 +81,24 @@ class Originals:
 @functools.cache
 def _threads():
     return concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+
+
+def keep(name, signature, find, count):
+    """Returns `find()`, a JSON value, or what it was when `signature`, another, was the same.
+
+    `name` says what it is about; it is kept if it is about `FROM` images, `count(value)`, or more.
+    """
+    place = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    path = place / "ipkd_tf" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+    signature = json.loads(json.dumps(signature))
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        stored = files.read_json(path)
+        if stored and stored["signature"] == signature:
+            return stored["value"]
+    value = find()
+    if count(value) < FROM:
+        return value
+    with contextlib.suppress(OSError):  # Nothing depends on it.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, json.dumps({"signature": signature, "value": value}))
+    return value

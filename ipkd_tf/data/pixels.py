@@ -1,13 +1,16 @@
-"""Images in memory."""
+"""Images in memory, and how much of it is free."""
 
 import contextlib
 import functools
+import pathlib
 
 import numpy as np
+import psutil
 import tensorflow as tf
 
 from ipkd_tf.data import image_file
 
+_CGROUP = pathlib.Path("/sys/fs/cgroup")
 _BATCH = 256  # images read at a time
 _ALIGNMENT = 64  # bytes, of arrays that TensorFlow shares instead of copying
 
@@ -63,11 +66,7 @@ def on_host(array):
 
 
 def collect(source, rows, progress=None):
-    """Reads these rows of a source into memory, as `Pixels`, and tells `progress`.
-
-    Raises:
-        ValueError: Images are broken; all of them are named.
-    """
+    """Reads these rows of a source into memory, as `Pixels`; ValueError names all broken images."""
     images = allocate((len(rows), *source.image_shape))
     with getattr(source, "naming_all", contextlib.nullcontext)():
         for start in range(0, len(rows), _BATCH):
@@ -78,3 +77,15 @@ def collect(source, rows, progress=None):
     skipped = getattr(source, "skipped", {})
     places = {row: place for place, row in enumerate(rows)} if skipped else {}
     return Pixels(images, {places[row]: entry for row, entry in skipped.items()})
+
+
+def free_memory():
+    """Bytes that this process may still take: of the machine, and of its container, if any."""
+    free = psutil.virtual_memory().available
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        limit, used = (
+            int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current")
+        )
+        cached = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        free = min(free, limit - used + int(cached.get("inactive_file", 0)))
+    return max(free, 0)

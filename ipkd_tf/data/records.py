@@ -7,7 +7,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from ipkd_tf.data.image_file import BrokenImage
-from ipkd_tf.data.kept import keep
+from ipkd_tf.data.originals import keep
 
 _BLOCK = 10_000  # records looked through at a time
 _BEFORE, _AFTER = 12, 4  # bytes around each record of a TFRecord file: its length and checksums
@@ -26,8 +26,10 @@ class TFRecords:
         found = _keep(paths, lambda: self._look_through(tell))
         self.labels = np.concatenate([labels for labels, _ in found]).astype(np.int32)
         self._files = np.repeat(np.arange(len(paths)), [len(labels) for labels, _ in found])
-        self._lengths = np.concatenate([lengths for _, lengths in found])
-        self._starts = np.concatenate([_starts(np.array(lengths)) for _, lengths in found])
+        lengths = [np.array(lengths) for _, lengths in found]
+        ends = [np.cumsum(of_file + _BEFORE + _AFTER) - _AFTER for of_file in lengths]
+        self._lengths = np.concatenate(lengths)
+        self._starts = np.concatenate(ends) - self._lengths
 
     def _look_through(self, tell):
         found, done = [], 0
@@ -70,11 +72,7 @@ class ArrayRecords:
 
 
 def read_image(records, row):
-    """The encoded image of a record.
-
-    Raises:
-        BrokenImage: It cannot be read any more.
-    """
+    """The encoded image of a record; `BrokenImage` if it cannot be read any more."""
     try:
         return _feature(records.read(row), "image").bytes_list.value[0]
     except (OSError, DecodeError, IndexError) as error:
@@ -88,11 +86,6 @@ def _feature(record, name):
 def _label_and_length(record):
     parsed = tf.io.parse_single_example(record, {"label": tf.io.FixedLenFeature([], tf.int64)})
     return parsed["label"], tf.strings.length(record)
-
-
-def _starts(lengths):
-    """Where the records of a TFRecord file begin, from their lengths."""
-    return np.cumsum(lengths + _BEFORE + _AFTER) - lengths - _AFTER
 
 
 def _keep(paths, look_through):

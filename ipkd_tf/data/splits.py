@@ -16,12 +16,6 @@ def draw(labels, count, seed=SPLIT_SEED):
         count: How many, from 1 on; None, or more than there are, for all.
         seed: Decides which ones.
 
-    Returns:
-        int array `[min(count, total)]`.
-
-    Raises:
-        ValueError: A count below 1.
-
     Example:
         >>> labels = np.repeat([0, 1], [90, 10])
         >>> np.bincount(labels[ipkd_tf.data.draw(labels, 20)])
@@ -72,8 +66,7 @@ def split(labels, count, seed=SPLIT_SEED, class_names=None):
         single = [class_names[c] if class_names else str(c) for c in classes[sizes < 2]]
         raise ValueError(
             "To be in both parts of a split each class needs two examples, but there is one image "
-            f"only of {', '.join(single)}. Add images or remove the class. "
-            f"Received: examples={count}"
+            f"only of {', '.join(single)}. Add images or remove it. Received: examples={count}"
         )
     if not 0 < count < len(labels):
         raise ValueError(

@@ -151,10 +151,8 @@ def _answers(url):
     try:
         request = urllib.request.Request(url, method="HEAD")
         urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
-    except urllib.error.HTTPError:  # an answer, too
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, urllib.error.HTTPError)  # an answer, too
     return True
 
 

@@ -22,8 +22,8 @@ class Candidates:
 
     Attributes:
         network: A flexible network.
-        batches: Reiterable batches of training images `[batch, height, width, channels]`, from
-            which each candidate's statistics are estimated if it needs its own.
+        batches: Reiterable batches of training images, from which each candidate's statistics are
+            estimated if it needs its own.
         images, labels: Held out from training: `[images, ...]` or `Examples`, and integers.
         budget: `Budget`, whose quantity is the cost that counts.
         measure_file: Function of a name to a dict with `bytes` and `milliseconds`, for such a
@@ -153,14 +153,7 @@ def _form(quantity):
 
 
 def draw(rows, named, budget, title, path):
-    """Writes a figure: what was tried, the best for their cost, and the named sub-models.
-
-    Args:
-        rows: Of `search`.
-        named: Rows of the network's named sub-models.
-        budget: `Budget`; its limit is drawn if it is finite.
-        title, path: Of the figure.
-    """
+    """Writes a figure: what was tried, the best for their cost, and the named sub-models."""
     figure, (axes,) = figures.figure(1, title)
     groups = {
         "tried": [row for row in rows if "accuracy" in row],

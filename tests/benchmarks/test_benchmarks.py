@@ -23,6 +23,10 @@ SCRIPTS = ("training", "forward", "peer", "growth", "early_exit")
 
 
 class WorkloadTest(tf.test.TestCase, parameterized.TestCase):
+    def test_ratio_compares_within_a_round(self):
+        # The machine was 10 times slower in the last round; of the medians the ratio were 4 / 1.
+        self.assertEqual(case.median_ratio([2, 4, 30], [1, 1, 10]), 3)
+
     def test_a_step_trains(self):
         one = SETTINGS.workload(TINY)
         distiller = one.distiller()

@@ -11,7 +11,7 @@ from absl.testing import parameterized
 from PIL import Image
 
 from ipkd_tf import data
-from ipkd_tf.data import folder, kept
+from ipkd_tf.data import folder, originals
 
 
 def read(root, **settings):
@@ -116,7 +116,7 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
         for name in ("cat", "dog"):
             os.utime(self.root / name, (1, 1))
         cache = {"XDG_CACHE_HOME": self.create_tempdir().full_path}
-        with mock.patch.dict(os.environ, cache), mock.patch.object(kept, "FROM", 20):
+        with mock.patch.dict(os.environ, cache), mock.patch.object(originals, "FROM", 20):
             with self.assertWarnsRegex(UserWarning, "1 images in folders below"):
                 first = read(self.root)
             with mock.patch.object(folder, "_list_folder", side_effect=AssertionError):

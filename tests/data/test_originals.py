@@ -10,7 +10,7 @@ from absl.testing import parameterized
 from PIL import Image, ImageOps
 
 from ipkd_tf import data
-from ipkd_tf.data import image_file, kept
+from ipkd_tf.data import image_file, originals
 
 
 def photograph(seed, size=(40, 30), format="JPEG", orientation=None):
@@ -182,13 +182,15 @@ class KeptTest(tf.test.TestCase):
         with mock.patch.dict("os.environ", {"XDG_CACHE_HOME": place}):
             find = mock.Mock(side_effect=[["a"], ["b"], ["c"]])
             for signature, expected in (([1, 2.5], ["a"]), ([1, 2.5], ["a"]), ([2, 2.5], ["b"])):
-                count = lambda value: kept.FROM  # noqa: E731
-                self.assertEqual(kept.keep("/x", signature, find, count), expected)
-            self.assertEqual(kept.keep("/x", [3], find, lambda value: kept.FROM - 1), ["c"])
+                count = lambda value: originals.FROM  # noqa: E731
+                self.assertEqual(originals.keep("/x", signature, find, count), expected)
+            self.assertEqual(
+                originals.keep("/x", [3], find, lambda value: originals.FROM - 1), ["c"]
+            )
             for path in pathlib.Path(place).rglob("*.json"):
                 path.write_text("{")
             find.side_effect = [["d"]]
-            self.assertEqual(kept.keep("/x", [2, 2.5], find, lambda value: 0), ["d"])
+            self.assertEqual(originals.keep("/x", [2, 2.5], find, lambda value: 0), ["d"])
 
 
 if __name__ == "__main__":

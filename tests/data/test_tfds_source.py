@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from absl.testing import parameterized
 
 from ipkd_tf import data
-from ipkd_tf.data import kept, records, tfds_source
+from ipkd_tf.data import originals, records, tfds_source
 
 URLOPEN = urllib.request.urlopen
 
@@ -141,7 +141,7 @@ class StoredTest(OfflineTestCase, parameterized.TestCase):
     def test_looked_through_once(self, file_format):
         folder = store(self.data_dir, {"train": [0, 1, 2] * 5}, file_format=file_format)
         cache = {"XDG_CACHE_HOME": self.create_tempdir().full_path}
-        with mock.patch.dict(os.environ, cache), mock.patch.object(kept, "FROM", 12):
+        with mock.patch.dict(os.environ, cache), mock.patch.object(originals, "FROM", 12):
             first = read("leaves", self.data_dir, memory=0)
             with (
                 mock.patch.object(records.TFRecords, "_look_through", side_effect=AssertionError),

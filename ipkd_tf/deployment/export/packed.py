@@ -84,12 +84,9 @@ class _Store:
 
     def add(self, name, value):
         """Where a weight is, as a dict for JSON."""
-        if isinstance(value, Codes):
-            return self._add_codes(name, value)
-        flat = np.ascontiguousarray(value, np.float32).reshape(-1)
-        return {"floats": self._place(self.floats, flat)}
-
-    def _add_codes(self, name, value):
+        if not isinstance(value, Codes):
+            flat = np.ascontiguousarray(value, np.float32).reshape(-1)
+            return {"floats": self._place(self.floats, flat)}
         wide = self._wide.setdefault((name, value.scheme), value)
         if wide.scheme != "nested" or not np.array_equal(wide.at(value.bits).codes, value.codes):
             wide = value
@@ -138,12 +135,7 @@ def _value(spec, codes, floats):
 
 
 def pack(codes, bits):
-    """Returns whole numbers below 2^bits as bytes, `bits` bits each, the highest first.
-
-    Example:
-        >>> pack(np.array([3, 0, 1, 2], np.uint8), 2)
-        b'\\xc6'
-    """
+    """Whole numbers below 2^bits as bytes, `bits` bits each, the highest first."""
     each = np.unpackbits(codes.reshape(-1, 1), axis=1)[:, 8 - bits :]
     return np.packbits(each).tobytes()
 
