@@ -3,10 +3,10 @@
 import keras
 import tensorflow as tf
 
-from ipkd_tf.distillation import losses
+from ipkd_tf.distillation import batches, losses
 from ipkd_tf.distillation import outside as outside_teachers
 from ipkd_tf.distillation import teachers as teacher_weights
-from ipkd_tf.models import flexible, keras_hooks
+from ipkd_tf.models import checks, flexible, keras_hooks
 
 _LOSSES = ("loss", "hard_loss", "soft_loss")
 
@@ -17,7 +17,7 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     Args:
         network: A functional `keras.Model` whose outputs are the logits `[batch, classes]` of its
-            sub-models, smallest first: an `ipkd_tf.models` family or one of your own.
+            sub-models, smallest first.
         teachers: Who teaches whom: `none`, `ipkd`, `ipkd_ta_1`, `ipkd_ta_m`, `kd`, a text such as
             `0:6,1:2+6,2:t1`, or a matrix `[n, n + m]`; see `ipkd_tf.teachers.from_spec`.
         distillation_weight: Share lambda of the loss, in [0, 1], that a taught sub-model receives
@@ -27,11 +27,10 @@ class InplaceDistiller(keras_hooks.Trainer):
         top_5: Whether to log the top-5 accuracy of each sub-model as well.
         outside: m trained models from the same images to logits of the same classes, frozen
             teachers t1, t2, ...; of several outputs the last, the largest, counts. They compute in
-            inference mode, stay as they are, and are neither counted nor saved with the distiller:
-            a loaded one must be given them by `set_outside` before it computes a loss.
+            inference mode and are not saved with the distiller: give them to a loaded one by
+            `set_outside`.
         teacher_dropout: How many of the teachers, drawn anew, each training step does without.
-            The others of a row share what it learns from teachers; a sub-model that none is left
-            for learns from the labels.
+            The others of a row take over; a sub-model that none is left for learns from the labels.
         seed: Of what a step draws: sub-models, by a network that draws them, and teachers.
 
     Logs `loss` and its parts `hard_loss` (labels) and `soft_loss` (teachers), the accuracy of each
@@ -39,17 +38,16 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     A network may define `draw(seed, step)` and `train_logits(images, drawn)`, as
     `ipkd_tf.models.FlexibleNetwork`; then W is for the `drawn` sub-models of a step, and auxiliary
-    logits learn from the labels alone, with the weight `auxiliary_weight`, 1 if it has none. As
-    long as it draws, training logs the losses only; validation logs the named sub-models always,
-    taught as the method says (by the labels alone where a matrix is of another size).
+    logits learn from the labels alone, with the weight `auxiliary_weight`, 1 if it has none. Then
+    training logs the losses only; validation logs the named sub-models, taught as the method says
+    (by the labels alone where a matrix is of another size).
 
-    Under a `tf.distribute` strategy the step is that of one device with the same global batch: the
-    optimizer's clipping and loss scaling see the gradients of all replicas together.
-    (Batch normalisation too, where its layers are `synchronized`.)
+    Under a `tf.distribute` strategy the step is that of one device with the same global batch, with
+    clipping and loss scaling, and with batch normalisation where its layers are `synchronized`.
 
-    Labels are integers `[batch]` or probabilities `[batch, classes]`. Sample weights `[batch]`
-    scale the examples of a weighted mean; the weight 0 takes an example out of losses and metrics,
-    even if it is NaN. Labels and weights may be columns `[batch, 1]`.
+    Labels are integers `[batch]` or probabilities `[batch, classes]`. Sample weights `[batch]` are
+    those of a mean; 0 takes an example out of losses and metrics, even if it is NaN. Labels and
+    weights may be columns `[batch, 1]`.
 
     Raises:
         ValueError: The network, the teachers or a setting is not as described.
@@ -86,7 +84,7 @@ class InplaceDistiller(keras_hooks.Trainer):
         self.seed = seed
         outside = [outside] if isinstance(outside, keras.Model) else outside
         self._set_teachers(teachers, outside if isinstance(outside, int) else len(outside))
-        self.teacher_dropout = _check_dropout(teacher_dropout, self.teachers)
+        self.teacher_dropout = outside_teachers.check_dropout(teacher_dropout, self.teachers)
         self._outside = None
         if not (isinstance(outside, int) and outside):
             self.set_outside(outside or ())
@@ -112,23 +110,17 @@ class InplaceDistiller(keras_hooks.Trainer):
             )
         named = len(self.submodel_names)
         drawn = getattr(self.network, "drawn", named)
-        self.teachers = teacher_weights.from_spec(teachers, drawn, outside)
-        self._text = teachers if isinstance(teachers, str) else None
-        fits = drawn == named or self._text in teacher_weights.METHODS
-        spec = (self._text or self.teachers) if fits else "none"
-        columns = self.teachers.shape[1] - drawn
-        self._teachers_of_named = (
-            self.teachers
-            if fits and drawn == named
-            else teacher_weights.from_spec(spec, named, columns)
+        self.teachers = self._teachers_of_named = teacher_weights.from_spec(
+            teachers, drawn, outside
         )
+        self._text = teachers if isinstance(teachers, str) else None
+        if drawn != named:  # A method is for any number of sub-models.
+            spec = self._text if self._text in teacher_weights.METHODS else "none"
+            columns = self.teachers.shape[1] - drawn
+            self._teachers_of_named = teacher_weights.from_spec(spec, named, columns)
 
     def set_outside(self, models):
-        """Gives the outside teachers to a distiller that was loaded without them.
-
-        Raises:
-            ValueError: They are more or fewer than before, or do not fit the network.
-        """
+        """Gives the outside teachers, as many as before, to a distiller loaded without them."""
         count = self._number_outside
         if len(models) != count:
             raise ValueError(f"Expected {count} outside teachers. Received: {len(models)}")
@@ -157,7 +149,8 @@ class InplaceDistiller(keras_hooks.Trainer):
         """Configures training as `keras.Model.compile`; loss and metrics are the distiller's own.
 
         Raises:
-            ValueError: A loss, metrics or their weights are given; they would have no effect.
+            ValueError: A loss, metrics or their weights are given; they would have no effect. Or
+                the optimizer accumulates gradients, and there are several replicas.
         """
         names = "loss_weights", "metrics", "weighted_metrics"
         given = {"loss": loss} | {name: kwargs.pop(name, None) for name in names}
@@ -167,11 +160,20 @@ class InplaceDistiller(keras_hooks.Trainer):
                 f"of its constructor. Received: {given}"
             )
         super().compile(optimizer=optimizer, **kwargs)
-        if "ema" in self._virtual and not keras_hooks.inner_optimizer(self.optimizer).use_ema:
+        inner = keras_hooks.inner_optimizer(self.optimizer)
+        if "ema" in self._virtual and not inner.use_ema:
             raise ValueError(
                 "The teacher ema has the moving averages that the optimizer keeps; give it "
                 "use_ema=True (--ema=0.999). Received: use_ema=False"
             )
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        steps = inner.gradient_accumulation_steps
+        # Keras would sum over replicas inside a branch, which fails, and clip each by itself.
+        checks.check(
+            replicas == 1 or not steps,
+            f"no accumulation of gradients on {replicas} devices: take larger batches instead",
+            gradient_accumulation_steps=steps,
+        )
         with self.distribute_strategy.scope():
             self.optimizer.build(self.trainable_variables)
 
@@ -180,7 +182,7 @@ class InplaceDistiller(keras_hooks.Trainer):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def train_step(self, data):
-        images, labels, weights = _unpack(data)
+        images, labels, weights = batches.unpack(data)
         step = keras.ops.convert_to_tensor(self.optimizer.iterations)
         with tf.GradientTape() as tape:
             logits, auxiliary, drawn = self._train_logits(images, step)
@@ -199,7 +201,7 @@ class InplaceDistiller(keras_hooks.Trainer):
         return self._logs(labels, None if drawn else logits, hard, soft, weights)
 
     def test_step(self, data):
-        images, labels, weights = _unpack(data)
+        images, labels, weights = batches.unpack(data)
         logits = self(images, training=False)
         outside = self._outside_logits(images, logits)
         hard, soft = self._hard_and_soft(labels, logits, outside, weights, self._teachers_of_named)
@@ -269,11 +271,10 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     def get_config(self):
         """Returns the constructor's arguments; of outside teachers only their number."""
-        names = "distillation_weight", "temperature", "divergence", "top_5"
-        names += "teacher_dropout", "seed"
+        settings = "distillation_weight temperature divergence top_5 teacher_dropout seed"
         return {
             **super().get_config(),
-            **{name: getattr(self, name) for name in names},
+            **{name: getattr(self, name) for name in settings.split()},
             "network": keras.saving.serialize_keras_object(self.network),
             "teachers": self._text or self.teachers.tolist(),
             "outside": self._number_outside,
@@ -283,43 +284,3 @@ class InplaceDistiller(keras_hooks.Trainer):
     def from_config(cls, config, custom_objects=None):
         network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
         return cls(**{**config, "network": network})
-
-
-def _check_dropout(count, weights):
-    teaching = int(weights.any(axis=0).sum())
-    if not isinstance(count, int) or not 0 <= count < max(teaching, 1):
-        raise ValueError(
-            f"Expected a number of teachers below the {teaching} that there are, 0 for none. "
-            f"Received: teacher_dropout={count!r}"
-        )
-    return count
-
-
-def _unpack(data):
-    """Images, labels and weights; of images of weight 0 what is not finite is 0."""
-    images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-    labels = tf.convert_to_tensor(labels)
-    if labels.dtype.is_integer:
-        labels = _flatten("Class numbers", labels)
-    if weights is None:
-        return images, labels, None
-    weights = _flatten("Sample weights", tf.cast(weights, tf.float32))
-
-    def clean(values):
-        if not values.dtype.is_floating:
-            return values
-        keep = tf.reshape(weights != 0, [-1] + [1] * (values.shape.rank - 1))
-        return tf.where(keep | tf.math.is_finite(values), values, tf.zeros_like(values))
-
-    return keras.tree.map_structure(clean, images), labels, weights
-
-
-def _flatten(what, values):
-    """Values `[batch]`; Keras also hands over columns, and unknown ranks if it has seen both."""
-    shape = values.shape
-    if shape.rank is not None and (shape.rank not in (1, 2) or shape.rank == 2 and shape[1] != 1):
-        raise ValueError(
-            f"{what} must be one number per example, [batch] or [batch, 1] (probabilities are "
-            f"floating-point numbers [batch, classes]). Received: shape={shape}"
-        )
-    return tf.reshape(values, [-1])

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from ipkd_tf.distillation.teachers import from_spec
+from ipkd_tf.models import checks
 
 DIVERGENCES = ("kl", "ce", "reverse_kl")
 
@@ -44,8 +45,8 @@ def inplace_distillation_loss(
         temperature: T > 0, which softens teachers and students alike.
         divergence: `"kl"`, KL(teacher || student); `"ce"`, cross-entropy with the teacher as
             target; `"reverse_kl"`, KL(student || teacher).
-        sample_weight: `[batch]` non-negative numbers; the mean is weighted by them. Weight 0
-            removes an example, even one that is NaN. If they are all 0, the loss is 0.
+        sample_weight: `[batch]` non-negative weights of the mean; 0 removes an example, even one
+            that is NaN. If they are all 0, the loss is 0.
         outside: list of m tensors `[batch, classes]`, logits of outside teachers.
 
     Returns:
@@ -79,19 +80,11 @@ def per_example_losses(
     sample_weight=None,
     keep=None,
 ):
-    """Returns the two parts of the objective for each example; the loss is their sum.
+    """Returns the labels' and the teachers' part of the objective, `[batch]` each.
 
-    Args: see `inplace_distillation_loss`. Here sample weights do not scale: where one is 0, zeros
-        stand for labels and logits, so that neither loss nor gradient is NaN. And keep: None, or
-        1 for each teacher `[n + m]` that teaches now and 0 for others, whose shares the remaining
-        ones of their rows take over.
-
-    Returns:
-        `(hard, soft)`, each `[batch]`: the labels' part sum_i (1 - L r_i) CE_i, and the
-        teachers' part L T^2 sum_ij W[i, j] D(j, i).
-
-    Raises:
-        ValueError: an argument is out of range, or shapes or dtypes do not fit.
+    As `inplace_distillation_loss`, but sample weights do not scale: where one is 0, zeros stand for
+    labels and logits, so that neither loss nor gradient is NaN. `keep` is None, or 1 for each
+    teacher `[n + m]` that teaches now and 0 for others, whose shares the rest of a row takes over.
     """
     check_settings(distillation_weight, temperature, divergence)
     n = len(logits)
@@ -122,11 +115,11 @@ def mean_logits(logits):
 def _take_out(sample_weight, labels, *logits):
     """Returns zeros for the examples of weight 0, for 0 * NaN is NaN, in a gradient too."""
     weights = tf.convert_to_tensor(sample_weight)
-    if not weights.shape.is_compatible_with(logits[0].shape[:1]):
-        raise ValueError(
-            f"Sample weights must have one number per example, shape {logits[0].shape[:1]}. "
-            f"Received: sample_weight.shape={weights.shape}"
-        )
+    checks.check(
+        weights.shape.is_compatible_with(logits[0].shape[:1]),
+        "one number per example as sample weights",
+        **{"sample_weight.shape": weights.shape},
+    )
     out = tf.reshape(weights == 0, [-1, 1])
     zero = tf.zeros([], labels.dtype)
     yield tf.where(out[:, 0] if labels.dtype.is_integer else out, zero, labels)
@@ -158,7 +151,7 @@ def _soft_label_cross_entropy(labels, logits):
     return total[:, 0] * tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def _soft_loss(logits, teacher_weights, temperature, divergence, keep=None):
+def _soft_loss(logits, teacher_weights, temperature, divergence, keep):
     """Returns sum_ij W[i, j] D(softmax(a[j] / T), softmax(a[i] / T)), `[batch]`."""
     students = np.flatnonzero(teacher_weights.any(axis=1))
     teachers = np.flatnonzero(teacher_weights.any(axis=0))
@@ -167,7 +160,8 @@ def _soft_loss(logits, teacher_weights, temperature, divergence, keep=None):
     relative = dict(zip(involved, tf.unstack(relative), strict=True))
     student = tf.stack([relative[i] for i in students])
     teacher = tf.stop_gradient(tf.stack([relative[j] for j in teachers]))
-    weights = _normalized(teacher_weights[np.ix_(students, teachers)])
+    weights = teacher_weights[np.ix_(students, teachers)].astype(np.float64)
+    weights /= weights.sum(axis=1, keepdims=True)  # to 1 in float64; float32 thirds do not
     if keep is not None:
         weights *= tf.cast(tf.gather(keep, teachers), tf.float64)
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
@@ -191,12 +185,6 @@ def _relative_log_softmax(logits, temperature):
         tf.math.log(tf.reduce_mean(tf.exp(scaled), axis=-1, keepdims=True)),
     )
     return scaled - log_mean_exp
-
-
-def _normalized(weights):
-    """Returns rows that sum to 1 in float64; float32 thirds do not."""
-    weights = weights.astype(np.float64)
-    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _mix(weights, values):
@@ -231,13 +219,11 @@ _DIVERGENCE_OF = dict(zip(DIVERGENCES, (_kl, _cross_entropy, _reverse_kl), stric
 
 def check_settings(distillation_weight, temperature, divergence):
     """Raises ValueError for settings out of range; for callers that have no logits yet."""
-    for name, value, fits, expected in (
-        ("distillation_weight", distillation_weight, 0 <= distillation_weight <= 1, "in [0, 1]"),
-        ("temperature", temperature, 0 < temperature < math.inf, "a finite number > 0"),
-        ("divergence", divergence, divergence in DIVERGENCES, f"one of {', '.join(DIVERGENCES)}"),
-    ):
-        if not fits:
-            raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
+    weight = {"distillation_weight": distillation_weight}
+    checks.check(0 <= distillation_weight <= 1, "a share in [0, 1]", **weight)
+    checks.check(0 < temperature < math.inf, "a finite number > 0", temperature=temperature)
+    known = f"one of {', '.join(DIVERGENCES)}"
+    checks.check(divergence in DIVERGENCES, known, divergence=divergence)
 
 
 def _check_logits(logits):
@@ -251,20 +237,17 @@ def _check_logits(logits):
             f"Logits must be a list with one tensor [batch, classes] per sub-model (and per "
             f"outside teacher), all of the same shape. Received: shapes={shapes}"
         )
-    wide = any(one.dtype == tf.float64 for one in logits)
-    return [tf.cast(one, tf.float64 if wide else tf.float32) for one in logits]
+    wide = tf.float64 if any(one.dtype == tf.float64 for one in logits) else tf.float32
+    return [tf.cast(one, wide) for one in logits]
 
 
 def _check_labels(labels, logits):
     """Returns int64 classes, or probabilities in the logits' dtype."""
     labels = tf.convert_to_tensor(labels)
-    if labels.dtype.is_integer:
-        expected, dtype = logits.shape[:1], tf.int64
-    else:
-        expected, dtype = logits.shape, logits.dtype
-    if not (labels.dtype.is_integer or labels.dtype.is_floating) or not (
-        labels.shape.is_compatible_with(expected)
-    ):
+    whole = labels.dtype.is_integer
+    expected, dtype = (logits.shape[:1], tf.int64) if whole else (logits.shape, logits.dtype)
+    numbers = whole or labels.dtype.is_floating
+    if not numbers or not labels.shape.is_compatible_with(expected):
         raise ValueError(
             f"Labels must be integers [batch] or floating-point probabilities [batch, classes], "
             f"for logits of shape {logits.shape}. "

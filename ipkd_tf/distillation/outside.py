@@ -4,20 +4,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import flexible, keras_hooks
+from ipkd_tf.models import checks, flexible, keras_hooks
 
 
 class OutsideTeachers:
     """Frozen networks beside the one that is trained, for the columns of W after its sub-models.
 
     No Keras object, so that a distiller that holds it takes none of their weights for its own.
-    Copies are made, which stay what they are and lie on all devices of the strategy in scope.
-
-    Args:
-        models: Trained functional `keras.Model`s from the network's images to logits `[batch,
-            classes]`, or to probabilities by a softmax at the end. Of several outputs the last
-            counts, the largest.
-        network: The network that they teach.
+    Copies are made, which stay what they are and lie on all devices of the strategy in scope. A
+    model may also end in a softmax; of several outputs the last counts, the largest.
     """
 
     def __init__(self, models, network):
@@ -36,7 +31,7 @@ def _with_logits(model):
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     outputs = getattr(model, "outputs", None)
-    if not outputs or flexible.last_activation(outputs[-1])[1] != "softmax":
+    if not outputs or checks.last_activation(outputs[-1])[1] != "softmax":
         return model
     probabilities = keras.ops.maximum(outputs[-1], np.finfo(np.float32).tiny)
     return keras.Model(model.inputs, keras.ops.log(probabilities), name=model.name)
@@ -51,7 +46,7 @@ def _check_fit(model, name, network):
         tf.TensorShape(a).is_compatible_with(b) for a, b in zip(given, asked, strict=True)
     ):
         raise ValueError(
-            f"Expected an outside teacher that takes the network's images and tells its classes "
+            "Expected an outside teacher that takes the network's images and tells its classes "
             f"apart, {asked[:-1]} -> {asked[-1]}; train one on the same data. "
             f"Received: {name} with {given[:-1]} -> {given[-1]}"
         )
@@ -72,6 +67,17 @@ def averaged_logits(network, optimizer, images):
     others = network.non_trainable_variables
     logits, _ = network.stateless_call(weights, others, images, training=False)
     return keras.tree.flatten(logits)[-1]
+
+
+def check_dropout(count, weights):
+    """Returns how many teachers each step does without; ValueError unless some are left."""
+    teaching = int(weights.any(axis=0).sum())
+    checks.check(
+        isinstance(count, int) and 0 <= count < max(teaching, 1),
+        f"a number of teachers below the {teaching} that there are, 0 for none",
+        teacher_dropout=count,
+    )
+    return count
 
 
 def draw_kept(weights, dropped, seed, step):

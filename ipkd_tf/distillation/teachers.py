@@ -11,6 +11,8 @@ import re
 
 import numpy as np
 
+from ipkd_tf.models import checks
+
 # The columns that teach sub-model i of n, in equal shares (paper, Equations 4 to 7, and 3).
 METHODS = {
     "none": lambda i, n: [],
@@ -32,10 +34,9 @@ def from_spec(spec, n, outside=0):
     Args:
         spec: name of a method (a key of `METHODS`); or a text such as `"0:6,1:2+6,2:t1"`, which
             reads "6 teaches 0; 2 and 6 teach 1 in equal shares; the first outside teacher teaches
-            2" (paper, footnote 4), sub-models that it does not name are not taught; or an
-            array-like `[n, n]` or `[n, n + outside]`, used as given. In a text `mean` is the mean
-            of the probabilities of all sub-models, `ema` the largest one with the moving averages
-            of its weights.
+            2" (paper, footnote 4), nobody else is taught; or an array-like `[n, n]` or
+            `[n, n + outside]`. In a text `mean` is the mean of the probabilities of all
+            sub-models, `ema` the largest one with the moving averages of its weights.
         n: number of sub-models, at least 1.
         outside: number of outside teachers.
 
@@ -81,12 +82,7 @@ def find_virtual(spec):
 
 
 def check(weights, n=None, outside=0):
-    """Returns weights as float32 `[n, n + outside]`, not rescaled, or says what is wrong with them.
-
-    Args:
-        weights: array-like `[n, n]`, or `[n, n + outside]`.
-        n: number of sub-models; any if None.
-        outside: number of outside teachers.
+    """Returns weights as float32 `[n, n + outside]`, not rescaled; any n if None.
 
     Raises:
         ValueError: the weights are not numbers, of another shape, not finite, negative, let a
@@ -94,15 +90,11 @@ def check(weights, n=None, outside=0):
             within 1e-5, to 1.
     """
     weights = _check_shape(weights, n, outside)
-    not_larger = np.tri(*weights.shape, dtype=bool) & (weights != 0)
+    not_larger = "Only larger sub-models teach, but sub-model {} is taught by {}; set that to 0"
     for wrong, message in (
         (~np.isfinite(weights), "Teacher weights must be finite"),
         (weights < 0, "Teacher weights must not be negative"),
-        (
-            not_larger,
-            "Only larger sub-models teach, but sub-model {} is taught by {} (they count "
-            "from 0, smallest first); set that weight to 0",
-        ),
+        (np.tri(*weights.shape, dtype=bool) & (weights != 0), not_larger),
     ):
         for i, j in np.argwhere(wrong)[:1]:
             raise ValueError(
@@ -111,8 +103,8 @@ def check(weights, n=None, outside=0):
     for student, total in enumerate(weights.sum(axis=1)):
         if total != 0 and abs(total - 1) > _ROW_SUM_TOLERANCE:
             raise ValueError(
-                f"Each row of the teacher weights must sum to 1 (taught) or to 0 (not taught), "
-                f"but row {student} sums to {total:g}; divide it by its sum. "
+                "Each row of the teacher weights must sum to 1 (taught) or to 0 (not taught), but "
+                f"row {student} sums to {total:g}; divide it by its sum. "
                 f"Received: weights[{student}]={weights[student].tolist()}"
             )
     return weights.astype(np.float32)
@@ -123,8 +115,7 @@ def _check_count(name, value, least):
         count = operator.index(value)
     except TypeError:
         count = -1
-    if count < least:
-        raise ValueError(f"Expected an integer >= {least}. Received: {name}={value!r}")
+    checks.check(count >= least, f"an integer >= {least}", **{name: value})
     return count
 
 
@@ -142,9 +133,8 @@ def _check_shape(weights, n, outside):
         side = "n" if n is None else rows
         wider = f" or [{side}, {side} + {outside}]" if outside else ""
         raise ValueError(
-            f"Teacher weights must have the shape [{side}, {side}]{wider}, one row per sub-model "
-            "and one column per sub-model, then per outside teacher. "
-            f"Received: weights.shape={array.shape}"
+            f"Teacher weights must have the shape [{side}, {side}]{wider}, a row for each "
+            f"sub-model, a column for each teacher. Received: weights.shape={array.shape}"
         )
     return np.pad(array, ((0, 0), (0, columns - array.shape[1])))
 

@@ -1,8 +1,27 @@
-"""The few layers that plain networks are made of, as functions of a tensor and a name."""
+"""What the families are made of, as functions of a tensor and a name."""
 
 import keras
 
-from ipkd_tf.models import layers
+from ipkd_tf.models import checks, layers
+
+
+def image_input(settings):
+    """Symbolic images for the arguments of a family, and the same as its layers take them."""
+    checks.check_positive(num_classes=settings["num_classes"], image_size=settings["image_size"])
+    mean, std = settings["mean"], settings["std"]
+    checks.check(
+        len(mean) == len(std) == 3 and all(s > 0 for s in std),
+        "a mean and a positive standard deviation for each of 3 channels, as shares of 255",
+        mean=mean,
+        std=std,
+    )
+    images = keras.Input((settings["image_size"],) * 2 + (3,), name="image")
+    return images, prepare(images, settings)
+
+
+def prepare(images, settings):
+    """Images as the layers of a family of those arguments take them."""
+    return layers.prepare_images(images, settings["mean"], settings["std"])
 
 
 def conv_norm_relu(x, name, filters, kernel_size=3, strides=1):
@@ -55,21 +74,7 @@ def norm_relu(x, name):
 
 def project(x, name, filters, strides):
     """A shortcut from x to another number of channels or size: 1 x 1 convolution, normalisation."""
-    return norm(conv(subsample(x, strides), name, filters, 1), name)
-
-
-def subsample(x, strides):
-    """Every `strides`-th pixel, those that a 1 x 1 convolution reads on images the right way up."""
-    if strides == 1:
-        return x
-    first_row, first_column = ((side - 1) % strides for side in x.shape[1:3])
-    return x[:, first_row::strides, first_column::strides]
-
-
-def pool(x, layer):
-    """2 x 2 pooling; of odd sides it leaves out what it would on images the right way up."""
-    odd = [side % 2 for side in x.shape[1:3]]
-    return layer(x[:, odd[0] :, odd[1] :] if any(odd) else x)
+    return norm(conv(layers.subsample(x, strides), name, filters, 1), name)
 
 
 def dense(x, name, units, **settings):
@@ -90,3 +95,33 @@ def pytorch_uniform(fan_in):
         "kernel_initializer": keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
         "bias_initializer": keras.initializers.RandomUniform(-bound, bound),
     }
+
+
+def name_logits(logits, submodel):
+    """Gives an output a name of its own, and float32 logits in mixed precision."""
+    name = f"{submodel.name}_logits"
+    return keras.layers.Activation("linear", dtype="float32", name=name)(logits)
+
+
+class PlainLayers:
+    """Makes the layers of one sub-model: Keras's own, loadable without this package."""
+
+    def __init__(self, num_classes):
+        self.num_classes = num_classes
+
+    def conv(self, x, name, filters, kernel_size=1, strides=1):
+        settings = {"padding": "same", "use_bias": False, "name": name}
+        return keras.layers.Conv2D(filters, kernel_size, strides, **settings)(x)
+
+    def depthwise(self, x, name, strides=1, kernel_size=3):
+        settings = {"padding": "same", "use_bias": False, "name": name}
+        return keras.layers.DepthwiseConv2D(kernel_size, strides, **settings)(x)
+
+    def norm(self, x, name):
+        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+    def relu(self, x):
+        return keras.layers.ReLU()(x)
+
+    def logits(self, x):
+        return keras.layers.Dense(self.num_classes, dtype="float32", name="logits")(x)

@@ -6,9 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ipkd_tf.models import blocks, checks, flexible
 from ipkd_tf.models import cnmm_links as links
-from ipkd_tf.models import flexible, layers
-from ipkd_tf.models.shared_norm import SharedNormNetwork
+from ipkd_tf.models.shared_norm import SharedNormNetwork, draw_uniform
+
+_ABOVE = re.compile(r"above_(\d*\.?\d+)")
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
@@ -31,8 +33,7 @@ class CNMM(SharedNormNetwork):
     Args:
         num_classes: Number of classes.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         channels: Channels of each scale; each after the first halves the sides.
         nodes: Nodes of each scale after its input, K.
         cost_weight: Weight of the expected multiply-adds, as a share of the most, in the loss.
@@ -40,9 +41,6 @@ class CNMM(SharedNormNetwork):
 
     Returns:
         Logits `[batch, num_classes]` of `nodes_1` to `nodes_K`.
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = CNMM(num_classes=100)
@@ -65,27 +63,21 @@ class CNMM(SharedNormNetwork):
         entropy_weight=0.01,
         name=None,
     ):
-        flexible.check_positive(
-            num_classes=num_classes, image_size=image_size, channels=channels, nodes=nodes
-        )
-        flexible.check_statistics(mean, std)
-        if cost_weight < 0 or entropy_weight < 0:
-            raise ValueError(
-                "Expected weights of at least 0. "
-                f"Received: cost_weight={cost_weight}, entropy_weight={entropy_weight}"
-            )
+        images, x = blocks.image_input(self.arguments)
+        checks.check_positive(channels=channels, nodes=nodes)
+        weights = {"cost_weight": cost_weight, "entropy_weight": entropy_weight}
+        checks.check(min(weights.values()) >= 0, "weights of at least 0", **weights)
         nested = [(links.nested_links(nodes, d),) * len(channels) for d in range(1, nodes + 1)]
         shared = links.SharedLayers(num_classes, channels, nodes, cost_weight, entropy_weight)
-        images = keras.Input((image_size, image_size, 3), name="image")
-        x = layers.prepare_images(images, mean, std)
-        outputs = [
-            _mixture(x, nodes, kept, links.MeanPass(shared, number))
-            for number, kept in enumerate(nested)
-        ]
         submodels = [flexible.Submodel(f"nodes_{d}", kept) for d, kept in enumerate(nested, 1)]
+        outputs = [
+            blocks.name_logits(
+                _mixture(x, nodes, submodel.choice, links.MeanPass(shared, number)), submodel
+            )
+            for number, submodel in enumerate(submodels)
+        ]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
-        # A plain attribute: its layers are tracked as parts of the graph.
-        object.__setattr__(self, "_shared", shared)
+        self.keep(_shared=shared)
 
     def probabilities(self):
         """Returns pi of each scale: list of float arrays `[nodes + 1, nodes + 1]`, from i to j."""
@@ -94,20 +86,20 @@ class CNMM(SharedNormNetwork):
         return [_probabilities(m.logits.numpy(), everything) for m in self._shared.mixers]
 
     def resolve(self, which):
-        """Returns the `Submodel` of a number, a name or a value; `above_0.2` by link use."""
-        name = which.name if isinstance(which, flexible.Submodel) else which
-        match = re.fullmatch(r"above_(\d*\.?\d+)", name) if isinstance(name, str) else None
-        if match is None:
-            return super().resolve(which)
-        if isinstance(which, flexible.Submodel):
+        if isinstance(which, flexible.Submodel) and _ABOVE.fullmatch(which.name):
             return which  # its links are those of when it was resolved
+        return super().resolve(which)
+
+    def parse(self, name):
+        match = _ABOVE.fullmatch(name)
+        if match is None:
+            return None
         kept = tuple(prune(pi, float(match[1])) for pi in self.probabilities())
         return flexible.Submodel(name, kept)
 
     def build_submodel(self, submodel):
-        size, settings = self.arguments["image_size"], self.arguments
-        images = keras.Input((size, size, 3), name="image")
-        x = layers.prepare_images(images, settings["mean"], settings["std"])
+        settings = self.arguments
+        images, x = blocks.image_input(settings)
         shares = [
             _probabilities(mixer.logits.numpy(), kept)
             for mixer, kept in zip(self._shared.mixers, submodel.choice, strict=True)
@@ -119,18 +111,16 @@ class CNMM(SharedNormNetwork):
     def draw(self, seed, step):
         """Returns the noise that makes a step's paths, `[sub-models, scales, nodes, nodes]`."""
         sides = [self.drawn, len(self.arguments["channels"])] + [self.arguments["nodes"]] * 2
-        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
-        uniform = tf.random.stateless_uniform(sides, key, 1e-7, 1.0)
-        return -tf.math.log(-tf.math.log(uniform))
+        return -tf.math.log(-tf.math.log(draw_uniform(seed, step, sides, 1e-7)))
 
     def train_logits(self, images, drawn=None):
         """Computes the logits of one sampled path in each named sub-model."""
-        x = layers.prepare_images(images, self.arguments["mean"], self.arguments["std"])
-        nodes = self.arguments["nodes"]
-        return [
+        x, nodes = blocks.prepare(images, self.arguments), self.arguments["nodes"]
+        logits = [
             _mixture(x, nodes, submodel.choice, links.SampledPass(self._shared, drawn[number]))
             for number, submodel in enumerate(self.submodels)
-        ], []
+        ]
+        return [tf.cast(one, tf.float32) for one in logits], []
 
 
 def _probabilities(logits, kept):
@@ -161,9 +151,9 @@ def prune(pi, threshold):
 
 def _mixture(x, nodes, kept_links, make):
     """The graph from normalised images to logits; `make` supplies layers and mixes links."""
-    x = make.conv_norm_relu(x, "stem")
+    x = make.conv_norm_relu(x, "stem", 0)
     for scale, kept in enumerate(kept_links):
         if scale:
-            x = make.conv_norm_relu(x, f"transition_{scale}")
+            x = make.conv_norm_relu(x, f"transition_{scale}", scale)
         x = make.mix(x, scale, nodes, kept)
-    return make.dense(keras.layers.GlobalAveragePooling2D()(x))
+    return make.logits(keras.layers.GlobalAveragePooling2D()(x))

@@ -5,7 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from ipkd_tf.models import layers, shared_norm
+from ipkd_tf.models import blocks, layers, shared_norm
 
 
 def nested_links(nodes, d):
@@ -15,12 +15,7 @@ def nested_links(nodes, d):
 
 
 def link_use(pi, nodes):
-    """Returns how probably each link is part of the path that is sampled: u_ij = q_j pi_ij.
-
-    Args:
-        pi: `pi[i, j]`, the probability that node j takes i.
-        nodes: Number of the last node.
-    """
+    """Returns how probably each link is part of the path that is sampled: u_ij = q_j pi_ij."""
     used, links = {nodes: 1.0}, {}  # q by node, u by link
     for j in range(nodes, 0, -1):
         for i in range(j):
@@ -31,12 +26,7 @@ def link_use(pi, nodes):
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class ExpectedCost(keras.regularizers.Regularizer):
-    """Expected cost of the sampled path, less the entropy of its choices.
-
-    Args:
-        cost: Weight of the number of links that are used on average, as a share of `nodes`.
-        entropy: Weight of the sum of the entropies of the nodes' choices.
-    """
+    """Links used on average, as a share of the nodes, less the entropies of all choices."""
 
     def __init__(self, cost, entropy):
         self.cost, self.entropy = cost, entropy
@@ -55,12 +45,7 @@ class ExpectedCost(keras.regularizers.Regularizer):
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class MixLinks(keras.layers.Layer):
-    """The mixture weights of the nodes of one scale.
-
-    Args:
-        nodes: Nodes after the scale's input.
-        regularizer: Of the logits `[nodes, nodes]`; row j - 1 holds those of node j.
-    """
+    """The mixture weights of the nodes of one scale: row j - 1 of the logits holds those of j."""
 
     def __init__(self, nodes, regularizer=None, **kwargs):
         super().__init__(**kwargs)
@@ -112,12 +97,10 @@ class SharedLayers:
                 self._conv(f"transition_{scale}", filters, 3, 2, nodes)
             for i, j in nested_links(nodes, nodes):
                 name = _link(scale, i, j)
+                initializer = keras.initializers.RandomNormal(stddev=(2 / 9) ** 0.5)
+                settings = {"padding": "same", "use_bias": False, "name": f"{name}_depthwise"}
                 self.convs[f"{name}_depthwise"] = keras.layers.DepthwiseConv2D(
-                    3,
-                    padding="same",
-                    use_bias=False,
-                    depthwise_initializer=keras.initializers.RandomNormal(stddev=(2 / 9) ** 0.5),
-                    name=f"{name}_depthwise",
+                    3, depthwise_initializer=initializer, **settings
                 )
                 self._norm(f"{name}_depthwise", filters, nodes)
                 self._conv(f"{name}_pointwise", filters, 1, 1, nodes)
@@ -149,19 +132,12 @@ def _link(scale, i, j):
     return f"scale_{scale}_link_{i}_{j}"
 
 
-class MeanPass:
-    """Calls the shared layers for the mean of a sub-model; `number` names its statistics."""
-
-    def __init__(self, shared, number):
-        self.shared, self.number = shared, number
-
-    def conv_norm_relu(self, x, name):
-        x = self.shared.norms[name](self.shared.convs[name](x), submodel=self.number)
-        return layers.ReLU()(x)
+class _Pass:
+    """A pass through links, whatever they are made of."""
 
     def link(self, x, scale, i, j):
-        x = self.conv_norm_relu(x, f"{_link(scale, i, j)}_depthwise")
-        return self.conv_norm_relu(x, f"{_link(scale, i, j)}_pointwise")
+        x = self.conv_norm_relu(x, f"{_link(scale, i, j)}_depthwise", scale)
+        return self.conv_norm_relu(x, f"{_link(scale, i, j)}_pointwise", scale)
 
     def mix(self, x, scale, nodes, links):
         features = {0: x}
@@ -172,15 +148,20 @@ class MeanPass:
                 features[j] = self.mean(values, scale, j, tuple(sources))
         return features[nodes]
 
+
+class MeanPass(_Pass):
+    """Calls the shared layers for the mean of a sub-model; `number` names its statistics."""
+
+    def __init__(self, shared, number):
+        self.shared, self.number = shared, number
+        self.logits = shared.logits
+
+    def conv_norm_relu(self, x, name, scale):
+        x = self.shared.norms[name](self.shared.convs[name](x), submodel=self.number)
+        return layers.ReLU()(x)
+
     def mean(self, values, scale, node, sources):
         return self.shared.mixers[scale](values, node=node, sources=sources)
-
-    def dense(self, x):
-        logits = self.shared.logits(x)
-        if self.number is None:
-            return tf.cast(logits, tf.float32)
-        name = f"nodes_{self.number + 1}_logits"
-        return keras.layers.Activation("linear", dtype="float32", name=name)(logits)
 
 
 class SampledPass(MeanPass):
@@ -221,42 +202,26 @@ class SampledPass(MeanPass):
         return tf.cast(weight, value.dtype) * value
 
 
-class PlainPass:
-    """Makes the layers of one sub-model: Keras's own, the shares of each link as constants."""
+class PlainPass(_Pass, blocks.PlainLayers):
+    """Makes the layers of one sub-model, the shares of each link as constants."""
 
     def __init__(self, num_classes, channels, shares):
-        self.num_classes, self.channels, self.shares = num_classes, channels, shares
+        super().__init__(num_classes)
+        self.channels, self.shares = channels, shares
 
-    def conv_norm_relu(self, x, name):
-        scale = 0 if name == "stem" else int(name.removeprefix("transition_"))
-        conv = self._conv(self.channels[scale], 3, 2 if scale else 1, name)
-        return self._norm_relu(conv(x), name)
+    def conv_norm_relu(self, x, name, scale):
+        if name.endswith("_depthwise"):
+            x = self.depthwise(x, name)
+        elif name.endswith("_pointwise"):
+            x = self.conv(x, name, self.channels[scale])
+        else:
+            x = self.conv(x, name, self.channels[scale], 3, 2 if scale else 1)
+        return self.relu(self.norm(x, f"{name}_norm"))
 
-    def _conv(self, filters, side, strides, name):
-        return keras.layers.Conv2D(
-            filters, side, strides, padding="same", use_bias=False, name=name
-        )
+    def link(self, x, scale, i, j):
+        x, share = super().link(x, scale, i, j), float(self.shares[scale][i, j])
+        name = f"{_link(scale, i, j)}_pointwise_share"
+        return x if share == 1.0 else keras.layers.Rescaling(share, name=name)(x)
 
-    def _norm_relu(self, x, name):
-        norm = keras.layers.BatchNormalization(epsilon=1e-5, name=f"{name}_norm")
-        return keras.layers.ReLU()(norm(x))
-
-    def mix(self, x, scale, nodes, links):
-        features = {0: x}
-        for j in range(1, nodes + 1):
-            terms = [self._link(features[i], scale, i, j) for i, node in links if node == j]
-            if terms:
-                features[j] = keras.layers.Add()(terms) if len(terms) > 1 else terms[0]
-        return features[nodes]
-
-    def _link(self, x, scale, i, j):
-        name = f"{_link(scale, i, j)}_depthwise"
-        depthwise = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=name)
-        x = self._norm_relu(depthwise(x), name)
-        name = f"{_link(scale, i, j)}_pointwise"
-        x = self._norm_relu(self._conv(self.channels[scale], 1, 1, name)(x), name)
-        share = float(self.shares[scale][i, j])
-        return x if share == 1.0 else keras.layers.Rescaling(share, name=f"{name}_share")(x)
-
-    def dense(self, x):
-        return keras.layers.Dense(self.num_classes, dtype="float32", name="logits")(x)
+    def mean(self, values, scale, node, sources):
+        return keras.layers.Add()(values) if len(values) > 1 else values[0]

@@ -10,21 +10,13 @@ from ipkd_tf.models.multiply_adds import multiply_adds
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """One named quantity of a sub-model, the same on every machine.
+    """One named quantity of a sub-model, the same on every machine."""
 
-    Attributes:
-        name: Key in rows and files, such as `multiply_adds`.
-        label: What tables and figures call it.
-        unit: Letter of the unit in which these give it, such as `M`.
-        scale: How many of the quantity are one unit.
-        measure: Function of the plain model of a sub-model and its `Submodel` to a number.
-    """
-
-    name: str
-    label: str
-    unit: str
-    scale: float
-    measure: collections.abc.Callable
+    name: str  # key in rows and files, such as multiply_adds
+    label: str  # what tables and figures call it
+    unit: str  # letter of the unit in which these give it, such as M
+    scale: float  # how many of the quantity are one unit
+    measure: collections.abc.Callable  # the plain model of a sub-model and its Submodel to a number
 
 
 def parameters(model):

@@ -2,7 +2,7 @@
 
 import keras
 
-from ipkd_tf.models import blocks, flexible, layers
+from ipkd_tf.models import blocks, checks, flexible, layers
 
 _BLOCKS = 3
 
@@ -18,8 +18,7 @@ class DenseNet(flexible.FlexibleNetwork):
     Args:
         num_classes: Number of classes.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         depth: Layers with weights: 4, and 3 (with bottlenecks 6) for each layer of a block.
         growth: Channels that a layer adds.
         bottleneck: Whether a 1x1 convolution to 4 `growth` channels precedes each 3x3 one. With it
@@ -29,9 +28,6 @@ class DenseNet(flexible.FlexibleNetwork):
 
     Returns:
         Logits `[batch, num_classes]` of the one sub-model, `network`.
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = DenseNet(depth=40, growth=12)
@@ -52,22 +48,16 @@ class DenseNet(flexible.FlexibleNetwork):
         reduction=0.5,
         name=None,
     ):
-        flexible.check_positive(
-            num_classes=num_classes, image_size=image_size, depth=depth, growth=growth
-        )
-        flexible.check_statistics(mean, std)
+        images, x = blocks.image_input(self.arguments)
+        checks.check_positive(depth=depth, growth=growth)
         each = _BLOCKS * (2 if bottleneck else 1)
-        if depth % each != 4 % each or depth <= 4:
-            raise ValueError(
-                f"Expected a depth of 4 and {each} for each layer of a block, such as {each + 4} "
-                f"or {6 * each + 4}. Received: depth={depth}"
-            )
-        if not 0 < reduction <= 1:
-            raise ValueError(
-                f"Expected a share above 0 and up to 1. Received: reduction={reduction}"
-            )
-        images = keras.Input((image_size, image_size, 3), name="image")
-        x = layers.prepare_images(images, mean, std)
+        checks.check(
+            depth % each == 4 % each and depth > 4,
+            f"a depth of 4 and {each} for each layer of a block, such as {each + 4} "
+            f"or {6 * each + 4}",
+            depth=depth,
+        )
+        checks.check(0 < reduction <= 1, "a share above 0 and up to 1", reduction=reduction)
         x = blocks.conv(x, "stem", 2 * growth if bottleneck else 16)
         for block in range(1, _BLOCKS + 1):
             for layer in range(1, (depth - 4) // each + 1):
@@ -76,7 +66,7 @@ class DenseNet(flexible.FlexibleNetwork):
             x = blocks.norm_relu(x, f"block_{block}")
             if block < _BLOCKS:
                 x = blocks.conv(x, f"transition_{block}", int(x.shape[-1] * reduction), 1)
-                x = blocks.pool(x, keras.layers.AveragePooling2D(2))
+                x = layers.pool(x, keras.layers.AveragePooling2D(2))
         x = keras.layers.GlobalAveragePooling2D()(x)
         logits = blocks.logits(x, "logits", num_classes, bias_initializer="zeros")
         super().__init__(inputs=images, outputs=[logits], submodels=["network"], name=name)
@@ -86,7 +76,5 @@ def _layer(x, name, growth, bottleneck):
     """What one layer adds to all features before it: `[batch, height, width, growth]`."""
     x = blocks.norm_relu(x, name)
     if bottleneck:
-        x = blocks.norm_relu(
-            blocks.conv(x, f"{name}_bottleneck", 4 * growth, 1), f"{name}_bottleneck"
-        )
+        x = blocks.conv_norm_relu(x, f"{name}_bottleneck", 4 * growth, 1)
     return blocks.conv(x, f"{name}_conv", growth)

@@ -7,7 +7,7 @@ import re
 
 import keras
 
-from ipkd_tf.models import graph, keras_hooks
+from ipkd_tf.models import checks, graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ def names(network):
         >>> names(ipkd_tf.models.MSDNet(blocks=2))
         ('exit_1', 'exit_2')
     """
-    _check_outputs(network)
+    checks.check_outputs(network)
     own = tuple(getattr(network, "submodel_names", None) or ())
     if not own:
         alone = len(network.outputs) == 1 and not _is_automatic(network.name, type(network))
@@ -71,13 +71,9 @@ def find(network, which):
         >>> find(network, "exit_1"), find(network, -1)
         (0, 6)
     """
-    known = names(network)
-    name = which.name if isinstance(which, Submodel) else which
+    known, name = names(network), getattr(which, "name", which)
     if isinstance(name, str):
-        if name not in known:
-            raise ValueError(
-                f"Expected a sub-model of these: {', '.join(known)}. Received: submodel={name!r}"
-            )
+        checks.check(name in known, f"a sub-model of these: {', '.join(known)}", submodel=name)
         return known.index(name)
     try:
         index = operator.index(name)
@@ -96,13 +92,12 @@ def find(network, which):
 def cut(network, which):
     """Returns one sub-model as a plain `keras.Model` that holds only what it uses.
 
+    It takes images to logits, with weights of its own; models inside the network are dissolved
+    into their layers.
+
     Args:
         network: As for `names`.
         which: As for `find`, or what the network's own `submodel` takes.
-
-    Returns:
-        A `keras.Model` from images to logits, with weights of its own. Models inside the network
-        are dissolved into their layers.
 
     Example:
         >>> cut(keras.Model(image, [early_logits, late_logits]), 0).save("early.keras")
@@ -120,14 +115,14 @@ def _cut_graph(network, index):
 class FlexibleNetwork(keras.Model):
     """A functional model whose outputs are the logits of its named sub-models, smallest first.
 
-    A family subclasses it: constructor arguments, from which it can be saved and loaded, and a
-    functional graph, handed to `super().__init__(inputs=..., outputs=[...], submodels=[...])`.
-    It overrides only what differs:
+    A family subclasses it: constructor arguments, from which it can be saved and loaded (ValueError
+    where one is out of range), and a functional graph, handed to
+    `super().__init__(inputs=..., outputs=[...], submodels=[...])`. It overrides only what differs:
 
     * `build_submodel` where the graph cut at one output holds more than that output uses, and
       `weights_of` where the weights of such a plain model are not leading slices of those of the
       network's layer of the same name;
-    * `resolve` where there are sub-models beyond the named ones, and `space` and `compose` where
+    * `parse` where there are sub-models beyond the named ones, and `space` and `compose` where
       these are searched;
     * `draw`, `drawn` and `train_logits` where a training step computes other sub-models than
       these, or further logits that only the labels train;
@@ -155,14 +150,17 @@ class FlexibleNetwork(keras.Model):
 
     def __new__(cls, *args, **kwargs):
         network = super().__new__(cls, *args, **kwargs)
-        arguments = _constructor_arguments(cls, network, *args, **kwargs)
-        # Past Keras, which would wrap the dict and the lists in it.
-        object.__setattr__(network, "arguments", arguments)
+        network.keep(arguments=_constructor_arguments(cls, network, *args, **kwargs))
         return network
 
     def __init__(self, *, inputs, outputs, submodels, **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.submodels = tuple(Submodel(s) if isinstance(s, str) else s for s in submodels)
+
+    def keep(self, **attributes):
+        """Sets attributes past Keras, which would wrap dicts and lists and track the layers."""
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
 
     @property
     def submodel_names(self):
@@ -170,7 +168,12 @@ class FlexibleNetwork(keras.Model):
 
     def resolve(self, which):
         """Returns the `Submodel` of a number, a name or a `Submodel`; see `find`."""
-        return self.submodels[find(self, which)]
+        name = getattr(which, "name", which)
+        unlisted = self.parse(name) if isinstance(name, str) else None
+        return unlisted or self.submodels[find(self, which)]
+
+    def parse(self, name):
+        """Returns the `Submodel` of a name beyond the named ones; None: there is none."""
 
     def space(self):
         """Returns what sub-models are searched among: dict of gene to a tuple of its choices.
@@ -186,17 +189,15 @@ class FlexibleNetwork(keras.Model):
     def submodel(self, which):
         """Returns one sub-model as a plain model of its own, without any weight it does not use.
 
+        It takes images to logits `[batch, classes]`, equal to that output of the network in
+        inference mode. Training one does not change the other.
+
         Args:
             which: Its number (0 for the smallest, negative ones count from the largest), its name,
                 or a `Submodel`.
 
-        Returns:
-            A `keras.Model` from images to logits `[batch, classes]`, equal to that output of the
-            network in inference mode. Training one does not change the other.
-
         Raises:
-            IndexError: There is none of that number.
-            ValueError: There is none of that name.
+            IndexError, ValueError: There is none of that number or name.
 
         Example:
             >>> network.submodel("exit_1").save("exit_1.keras")
@@ -223,9 +224,7 @@ class FlexibleNetwork(keras.Model):
     def draw(self, seed, step):
         """Returns what one training step trains, smallest first, or None: the named sub-models.
 
-        Args:
-            seed: Python int.
-            step: Integer tensor; the draw is a pure function of both.
+        A pure function of the seed, a Python int, and the step, an integer tensor.
         """
 
     @property
@@ -234,15 +233,10 @@ class FlexibleNetwork(keras.Model):
         return len(self.submodels)
 
     def train_logits(self, images, drawn=None):
-        """Computes the logits of what was drawn, in training mode.
+        """Computes the logits of what `draw` returned, in training mode.
 
-        Args:
-            images: `[batch, height, width, channels]` in 0..255.
-            drawn: What `draw` returned.
-
-        Returns:
-            A list of `drawn` logits `[batch, classes]`, smallest first, and a list of further
-            logits that only the labels train.
+        Returns a list of `drawn` logits `[batch, classes]`, smallest first, and a list of further
+        logits that only the labels train. Images are `[batch, height, width, channels]` in 0..255.
         """
         return keras.tree.flatten(self(images, training=True)), []
 
@@ -277,61 +271,3 @@ def leading_slices(source, layer):
     """The leading slices of a layer's weights, in the shapes of those of another layer."""
     pairs = zip(source.weights, layer.weights, strict=True)
     return [wide.numpy()[tuple(map(slice, narrow.shape))] for wide, narrow in pairs]
-
-
-def _check_outputs(network):
-    shapes = [tuple(output.shape) for output in getattr(network, "outputs", None) or []]
-    alike = shapes and all(len(shape) == 2 and shape[-1] == shapes[0][-1] for shape in shapes)
-    if not alike:
-        raise ValueError(
-            "Expected a functional keras.Model with one output [batch, classes] of logits for each "
-            f"sub-model, smallest first. Received: network={network!r} with output shapes {shapes}"
-        )
-    if isinstance(network.output, dict):
-        raise ValueError(
-            "Expected a list of outputs, smallest first; Keras sorts those of a dict by their "
-            f"keys. Received: network={network.name!r} with outputs {list(network.output)}"
-        )
-    if shapes[0][-1] == 1:
-        raise ValueError(
-            "Expected logits of two classes or more; for a yes or no give the last layers two "
-            f"units. Received: network={network.name!r} with output shapes {shapes}"
-        )
-    for output in network.outputs:
-        _check_logits(output, network.name)
-
-
-def last_activation(output):
-    """Returns the last operation before an output, and the name of its activation in lower case."""
-    operation, index = keras_hooks.producer(output)
-    while graph.is_functional(operation):
-        operation, index = keras_hooks.producer(operation.outputs[index])
-    activation = getattr(operation, "activation", None) or type(operation)
-    return operation, getattr(activation, "__name__", "").lower()
-
-
-def _check_logits(output, name):
-    """Raises ValueError if the last operation before an output makes probabilities of logits."""
-    operation, told = last_activation(output)
-    if told in ("softmax", "sigmoid"):
-        raise ValueError(
-            "Expected logits; build the last layers with activation=None. Received: "
-            f"network={name!r}, whose layer {operation.name!r} ends in {told}"
-        )
-
-
-def check_positive(**values):
-    """Raises ValueError unless each value is a positive whole number (or a sequence of them)."""
-    for name, value in values.items():
-        numbers = value if isinstance(value, list | tuple) else [value]
-        if not numbers or not all(isinstance(n, int) and n > 0 for n in numbers):
-            raise ValueError(f"Expected positive whole numbers. Received: {name}={value!r}")
-
-
-def check_statistics(mean, std):
-    """Raises ValueError unless mean and std hold three numbers each, std positive."""
-    if len(mean) != 3 or len(std) != 3 or not all(s > 0 for s in std):
-        raise ValueError(
-            "Expected a mean and a positive standard deviation for each of 3 channels, as shares "
-            f"of 255. Received: mean={mean!r}, std={std!r}"
-        )

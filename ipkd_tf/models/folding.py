@@ -16,14 +16,8 @@ def fold_batch_normalization(model):
     In inference, normalisation is `scale * x + offset` per channel; a linear convolution or dense
     layer before it takes the scale into its kernel and the offset into its bias. Where the results
     of several such layers are concatenated and then normalised, each takes those of its channels.
-    A normalisation of anything else stays, and so does one whose input is also read elsewhere.
-
-    Args:
-        model: Functional `keras.Model`, such as `network.submodel(0)`.
-
-    Returns:
-        A functional `keras.Model` with weights of its own and the same layer names, equal to
-        `model` in inference mode up to float32 rounding.
+    A normalisation of anything else stays, and so does one whose input is also read elsewhere. The
+    copy has weights of its own and the same layer names, and is equal up to float32 rounding.
 
     Example:
         >>> small = fold_batch_normalization(network.submodel(0))
@@ -31,8 +25,8 @@ def fold_batch_normalization(model):
     Source: Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, section 3.2.
     """
     observed = _Graph(model)
-    absorbers = {observed.name(norm.operation): norm for norm in observed.normalizations()}
-    absorbers = {name: observed.absorbers(norm) for name, norm in absorbers.items()}
+    norms = observed.normalizations()
+    absorbers = {observed.name(norm.operation): observed.absorbers(norm) for norm in norms}
     absorbers = {norm: names for norm, names in absorbers.items() if names}
     biased = {name: {"use_bias": True} for names in absorbers.values() for name in names}
     folded = observed.copy(observed.outputs, model.name, biased, skip=absorbers)

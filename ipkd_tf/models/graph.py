@@ -39,11 +39,7 @@ class Call:
 class Graph:
     """The calls of a functional model in a valid order, those of models inside it one by one.
 
-    The layers are the model's own.
-
-    Attributes:
-        inputs, outputs: Lists of symbolic tensors.
-        calls: List of `Call`.
+    The layers are the model's own; inputs and outputs are lists of symbolic tensors.
     """
 
     def __init__(self, model):
@@ -101,14 +97,9 @@ class Graph:
     def copy(self, outputs, name=None, changes=None, skip=()):
         """Returns a flat model of what outputs need, its layers and weights its own.
 
-        Layers of ours that are Keras's own but faster become Keras's, which load everywhere.
-
-        Args:
-            outputs: List of the graph's tensors.
-            name: Of the model.
-            changes: Entries of configs that differ, by name of the layer; the weights of these
-                layers stay untrained.
-            skip: Names of layers that are left out.
+        Layers of ours that are Keras's own but faster become Keras's, which load everywhere. Layers
+        in `skip`, by name, are left out; those in `changes` get other entries of their configs, and
+        their weights stay untrained.
         """
         changes = changes or {}
         tensors = {

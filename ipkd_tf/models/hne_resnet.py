@@ -5,7 +5,7 @@ import re
 
 import keras
 
-from ipkd_tf.models import blocks, flexible, graph, layers
+from ipkd_tf.models import blocks, checks, flexible, graph
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
@@ -25,8 +25,7 @@ class HNEResNet(flexible.FlexibleNetwork):
     Args:
         num_classes: Number of classes.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         stem: Channels of the first convolution, a part of the root.
         levels: (channels, stride) of the nodes of each level, root first; one level more doubles
             the leaves.
@@ -38,9 +37,6 @@ class HNEResNet(flexible.FlexibleNetwork):
     Returns:
         Logits `[batch, num_classes]` of the first 1, 2, 4, ... and all leaves. The sub-models are
         named by their leaves, `leaves_1`, `leaves_2`, ...; `submodel("leaves_3")` is there too.
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = HNEResNet(num_classes=100)
@@ -63,23 +59,15 @@ class HNEResNet(flexible.FlexibleNetwork):
         leaf_weight=1.0,
         name=None,
     ):
-        flexible.check_positive(
-            num_classes=num_classes, image_size=image_size, stem=stem, units=units
-        )
-        flexible.check_statistics(mean, std)
+        images, x = blocks.image_input(self.arguments)
+        checks.check_positive(stem=stem, units=units)
         for level in levels:
-            flexible.check_positive(levels=level)
-        if not levels or any(len(level) != 2 for level in levels):
-            raise ValueError(
-                "Expected (channels, stride) of each level, root first. "
-                f"Received: levels={levels!r}"
-            )
-        if average not in ("logits", "probabilities"):
-            raise ValueError(f"Expected logits or probabilities. Received: average={average!r}")
-        if not leaf_weight >= 0:
-            raise ValueError(f"Expected a weight of 0 or more. Received: leaf_weight={leaf_weight}")
-        images = keras.Input((image_size, image_size, 3), name="image")
-        x = layers.prepare_images(images, mean, std)
+            checks.check_positive(levels=level)
+        pairs = levels and all(len(level) == 2 for level in levels)
+        checks.check(pairs, "(channels, stride) of each level, root first", levels=levels)
+        known = "logits", "probabilities"
+        checks.check(average in known, "logits or probabilities", average=average)
+        checks.check(leaf_weight >= 0, "a weight of 0 or more", leaf_weight=leaf_weight)
         leaves = _tree(blocks.conv_norm_relu(x, "stem", stem), levels, units, num_classes)
         sizes = [2**level for level in range(len(levels))]
         outputs = _averages(leaves, sizes, average)
@@ -87,13 +75,11 @@ class HNEResNet(flexible.FlexibleNetwork):
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
         self.auxiliary_weight = leaf_weight
 
-    def resolve(self, which):
-        """Returns the `Submodel` of a number or a name; `leaves_3` names the first three leaves."""
-        name = getattr(which, "name", which)
-        number = re.fullmatch(r"leaves_([1-9]\d*)", name) if isinstance(name, str) else None
+    def parse(self, name):
+        number = re.fullmatch(r"leaves_([1-9]\d*)", name)
         if number and int(number[1]) <= len(self._leaves()):
             return flexible.Submodel(name, (int(number[1]),))
-        return super().resolve(which)
+        return None
 
     def build_submodel(self, submodel):
         (size,) = submodel.choice
@@ -102,12 +88,8 @@ class HNEResNet(flexible.FlexibleNetwork):
         return whole.copy(whole.outputs, name=submodel.name)
 
     def train_logits(self, images, drawn=None):
-        """Computes the logits of the sub-models, and those of all leaves but the first.
-
-        The first leaf is a sub-model, and learns from the labels as such.
-        """
-        alone = self._leaves()[1:]
-        model = keras.Model(self.input, [*self.outputs, *alone])
+        # The first leaf is a sub-model, and learns from the labels as such.
+        model = keras.Model(self.input, [*self.outputs, *self._leaves()[1:]])
         logits = model(images, training=True)
         return logits[: len(self.outputs)], logits[len(self.outputs) :]
 

@@ -58,8 +58,8 @@ class Trainer(keras.Model):
         """Keras's training or test function; one of its own for several hosts, where that fails.
 
         Keras reduces the logs of a step in a way that MultiWorkerMirroredStrategy does not know
-        (keras-team/keras#20585). Here they are the first local replica's; at the end of an epoch
-        `fit` and `evaluate` read the metrics anyway, summed over all.
+        (keras-team/keras#20585). Here they are the first local replica's; `fit` and `evaluate` read
+        the metrics anyway, summed over all.
         """
         strategy = self.distribute_strategy
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):

@@ -128,18 +128,26 @@ def product_at_each_pixel(inputs, kernel):
 
 
 def prepare_images(images, mean, std):
-    """Scales images in 0..255 to zero mean and unit deviation per channel, for the networks here.
-
-    Args:
-        images: `[batch, height, width, 3]`, uint8 or float in 0..255.
-        mean: Mean of each channel, as a share of 255.
-        std: Standard deviation of each channel, as a share of 255.
-    """
+    """Scales images in 0..255 to zero mean and unit deviation per channel, for our networks."""
     scale = [1.0 / (255.0 * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
     normalized = keras.layers.Rescaling(scale, offset, name="normalize")(images)
     # Turned by 180 degrees, and so are all kernels: where a side is even and the stride 2,
     # PyTorch's padding of 1 comes to one row above and one column to the left, TensorFlow's "same"
     # to one below and one to the right. Turned they are equal, and no layer has to copy its input
-    # to pad it. (A 1 x 1 convolution of stride 2 must read rows and columns 1, 3, ... instead.)
+    # to pad it. (`subsample` and `pool` take out what they would on images the right way up.)
     return keras.ops.flip(normalized, axis=(1, 2))
+
+
+def subsample(x, strides):
+    """Every `strides`-th pixel, those that a 1 x 1 convolution reads."""
+    if strides == 1:
+        return x
+    first_row, first_column = ((side - 1) % strides for side in x.shape[1:3])
+    return x[:, first_row::strides, first_column::strides]
+
+
+def pool(x, layer):
+    """2 x 2 pooling, which leaves out a row or column of an odd side."""
+    odd = [side % 2 for side in x.shape[1:3]]
+    return layer(x[:, odd[0] :, odd[1] :] if any(odd) else x)

@@ -3,6 +3,7 @@
 import keras
 
 from ipkd_tf.models import flexible, layers
+from ipkd_tf.models.blocks import image_input, logits
 from ipkd_tf.models.msdnet_layout import Layout
 
 
@@ -16,8 +17,7 @@ class MSDNet(flexible.FlexibleNetwork):
     Args:
         num_classes: Number of classes.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         blocks: Number of blocks, each ending in an exit.
         base: Layers of the first block.
         step: Layers of each further block (`even`); their growth (`lin_grow`: block k + 1 has
@@ -39,9 +39,6 @@ class MSDNet(flexible.FlexibleNetwork):
 
     Returns:
         Logits `[batch, num_classes]` for each exit, earliest first.
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = MSDNet(num_classes=100)
@@ -71,22 +68,21 @@ class MSDNet(flexible.FlexibleNetwork):
         stem="3x3",
         name=None,
     ):
+        images, x = image_input(self.arguments)
         layout = Layout(**self.arguments)
-        images = keras.Input((image_size, image_size, 3), name="image")
-        logits = _msdnet(images, layout, range(blocks), layers)
+        outputs = _msdnet(x, layout, range(blocks), layers)
         names = [f"exit_{number}" for number in range(1, blocks + 1)]
-        super().__init__(inputs=images, outputs=logits, submodels=names, name=name)
+        super().__init__(inputs=images, outputs=outputs, submodels=names, name=name)
         self.layout = layout
 
     def build_submodel(self, submodel):
-        images = keras.Input(self.inputs[0].shape[1:], name="image")
-        index = flexible.find(self, submodel)
-        (logits,) = _msdnet(images, self.layout, [index], keras.layers)
-        return keras.Model(images, logits, name=submodel.name)
+        images, x = image_input(self.arguments)
+        (output,) = _msdnet(x, self.layout, [flexible.find(self, submodel)], keras.layers)
+        return keras.Model(images, output, name=submodel.name)
 
 
-def _msdnet(images, layout, exits, library):
-    """The graph from images to the logits of the given exits, and nothing those do not need.
+def _msdnet(x, layout, exits, library):
+    """The graph from prepared images to the logits of some exits, and nothing those do not need.
 
     Convolution, normalisation and activation are those of `library`: our `layers`, fast in
     training, or `keras.layers`, which load everywhere.
@@ -94,8 +90,8 @@ def _msdnet(images, layout, exits, library):
     make = _Layers(library)
     blocks = layout.block_layers()[: exits[-1] + 1]
     remaining = sum(map(len, blocks))
-    features = _stem(layers.prepare_images(images, layout.mean, layout.std), layout, make)
-    logits = []
+    features = _stem(x, layout, make)
+    outputs = []
     for index, block in enumerate(blocks):
         for layer in block:
             remaining -= 1
@@ -103,8 +99,8 @@ def _msdnet(images, layout, exits, library):
             finest = max(layer.finest_out, layout.scales - 1 - remaining)
             features = _layer(features, layer, finest, layout, make)
         if index in exits:
-            logits.append(_exit(features[layout.scales - 1], index + 1, layout, make))
-    return logits
+            outputs.append(_exit(features[layout.scales - 1], index + 1, layout, make))
+    return outputs
 
 
 def _stem(x, layout, make):
@@ -178,7 +174,7 @@ def _exit(x, number, layout, make):
         channels = layout.exit_channels or x.shape[-1]
         x = make.norm_relu(make.conv(x, name, channels, 3, strides=2), name)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return make.dense(x, f"exit_{number}_logits", layout.num_classes)
+    return logits(x, f"exit_{number}_logits", layout.num_classes)
 
 
 class _Layers:
@@ -206,13 +202,3 @@ class _Layers:
         if len(sizes) == 1:
             return [x]
         return keras.ops.split(x, [sizes[0]], axis=-1)
-
-    def dense(self, x, name, units):
-        bound = x.shape[-1] ** -0.5
-        return keras.layers.Dense(
-            units,
-            kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-            bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-            dtype="float32",
-            name=name,
-        )(x)

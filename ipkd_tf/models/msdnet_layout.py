@@ -4,7 +4,9 @@ import dataclasses
 import math
 import types
 
-from ipkd_tf.models import flexible
+from ipkd_tf.models import checks
+
+_CHOICES = {"step_mode": ("even", "lin_grow"), "stem": ("3x3", "7x7"), "prune": ("min", "max")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,32 +28,25 @@ class Layout(types.SimpleNamespace):
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
-        whole = ("num_classes", "image_size", "blocks", "base", "step", "channels", "growth")
+        whole = ("blocks", "base", "step", "channels", "growth")
         whole += ("exit_channels",) if self.exit_channels is not None else ()
-        flexible.check_positive(**{name: getattr(self, name) for name in whole})
-        flexible.check_positive(
-            growth_factors=self.growth_factors, bottleneck_factors=self.bottleneck_factors
+        factors = {name: arguments[name] for name in ("growth_factors", "bottleneck_factors")}
+        checks.check_positive(**{name: arguments[name] for name in whole}, **factors)
+        checks.check(
+            len(self.growth_factors) == len(self.bottleneck_factors),
+            "one bottleneck factor for each growth factor",
+            **factors,
         )
-        flexible.check_statistics(self.mean, self.std)
-        if len(self.growth_factors) != len(self.bottleneck_factors):
-            raise ValueError(
-                "Expected one bottleneck factor for each growth factor. Received: "
-                f"growth_factors={self.growth_factors}, "
-                f"bottleneck_factors={self.bottleneck_factors}"
-            )
-        if self.step_mode not in ("even", "lin_grow"):
-            raise ValueError(f"Expected even or lin_grow. Received: step_mode={self.step_mode!r}")
-        if self.stem not in ("3x3", "7x7"):
-            raise ValueError(f"Expected 3x3 or 7x7. Received: stem={self.stem!r}")
-        if self.prune not in ("min", "max"):
-            raise ValueError(f"Expected min or max. Received: prune={self.prune!r}")
-        if not 0 <= self.reduction <= 1:
-            raise ValueError(f"Expected a share from 0 to 1. Received: reduction={self.reduction}")
-        if any((self.growth * factor) % 2 for factor in self.growth_factors[1:]):
-            raise ValueError(
-                "Expected an even growth at every scale but the finest: half comes from each of "
-                f"two scales. Received: growth={self.growth}, growth_factors={self.growth_factors}"
-            )
+        for name, known in _CHOICES.items():
+            value = arguments[name]
+            checks.check(value in known, " or ".join(known), **{name: value})
+        checks.check(0 <= self.reduction <= 1, "a share from 0 to 1", reduction=self.reduction)
+        checks.check(
+            not any((self.growth * factor) % 2 for factor in self.growth_factors[1:]),
+            "an even growth at every scale but the finest: half comes from each of two scales",
+            growth=self.growth,
+            growth_factors=self.growth_factors,
+        )
 
     @property
     def scales(self):

@@ -5,6 +5,8 @@ import re
 
 import tensorflow as tf
 
+from ipkd_tf.models import checks
+
 
 def multiply_adds(model):
     """Returns how many multiply-adds the model's convolutions and products do for one example.
@@ -12,12 +14,6 @@ def multiply_adds(model):
     It counts the operations of the traced model rather than its layers, so custom layers, sliced
     kernels and layers used several times count for what they compute. One multiply-add is one,
     not two; biases, normalisation, activations and pooling do not count.
-
-    Args:
-        model: built `keras.Model` with known input shapes, such as `network.submodel(0)`.
-
-    Returns:
-        int.
 
     Raises:
         ValueError: the model has no inputs yet, a side of an input is not fixed, or it holds an
@@ -36,11 +32,11 @@ def multiply_adds(model):
 def _inference(model):
     """Returns the model's inference as a concrete function of one example."""
     specs = [_input_spec(tensor) for tensor in getattr(model, "inputs", None) or ()]
-    if not specs:
-        raise ValueError(
-            f"Expected a model whose inputs are known, such as a functional one; build it first. "
-            f"Received: model={model}"
-        )
+    checks.check(
+        specs,
+        "a model whose inputs are known, such as a functional one; build it first",
+        model=model,
+    )
 
     def infer(*inputs):
         return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
@@ -49,11 +45,11 @@ def _inference(model):
 
 
 def _input_spec(tensor):
-    if None in tensor.shape[1:]:
-        raise ValueError(
-            f"Expected an input whose sides are all fixed; build the model for one image size. "
-            f"Received: shape={tuple(tensor.shape)}"
-        )
+    checks.check(
+        None not in tensor.shape[1:],
+        "an input whose sides are all fixed; build the model for one image size",
+        shape=tuple(tensor.shape),
+    )
     return tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype)
 
 

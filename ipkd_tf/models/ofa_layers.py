@@ -27,12 +27,6 @@ class ElasticDepthwiseConv2D(SlicedLayer):
     The matrices serve all channels. The weights are their differences from the identity: at the
     start a smaller kernel is the bare centre, and weight decay pulls it back there.
 
-    Args:
-        channels: Channels of the widest network.
-        kernel_sizes: Sides of the square kernels, odd and ascending.
-        strides: Step in both directions.
-        kernel_initializer: For the largest kernel `[side, side, channels, 1]`.
-
     Example:
         >>> depthwise = ElasticDepthwiseConv2D(64, (3, 5, 7))
         >>> depthwise(images_with_16_channels, size=1)  # 5 x 5, the first 16 channels
@@ -44,18 +38,12 @@ class ElasticDepthwiseConv2D(SlicedLayer):
         self, channels, kernel_sizes, strides=1, kernel_initializer="glorot_uniform", **kwargs
     ):
         super().__init__(**kwargs)
-        self.channels = channels
-        self.kernel_sizes = list(kernel_sizes)
-        self.strides = strides
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        settings = {"channels": channels, "kernel_sizes": list(kernel_sizes), "strides": strides}
+        self.set_arguments(kernel_initializer, **settings)
 
     def build(self, input_shape):
         *smaller, side = self.kernel_sizes
-        self.kernel = self.add_weight(
-            shape=(side, side, self.channels, 1),
-            initializer=self.kernel_initializer,
-            name="depthwise_kernel",
-        )
+        self.add_kernel(side, side, self.channels, 1, name="depthwise_kernel")
         self.transforms = [
             self.add_weight(shape=(s * s, s * s), initializer="zeros", name=f"transform_{s}")
             for s in smaller
@@ -156,10 +144,7 @@ class _Layers:
 class SharedLayers(_Layers):
     """The layers of the largest sub-model, which all share, called for one of them.
 
-    Args:
-        space: `Space`.
-        rows: Positions of the named sub-models, whose statistics are kept.
-        num_classes: Units of the last layer.
+    `rows` are the positions of the named sub-models, whose statistics are kept.
     """
 
     def __init__(self, space, rows, num_classes):
@@ -241,28 +226,19 @@ class PlainLayers(_Layers):
     """Makes the layers of a single network: Keras's own, loadable without this package."""
 
     def __init__(self, num_classes):
-        self.num_classes = num_classes
+        self.plain = blocks.PlainLayers(num_classes)
+        self.layer_conv, self.norm = self.plain.conv, self.plain.norm
+        self.logits = self.plain.logits
 
     def resize(self, x, sides, position):
         side = sides[position]
         return x if side == x.shape[1] else keras.layers.Resizing(side, side)(x)
 
-    def layer_conv(self, x, name, filters, kernel_size=1):
-        layer = keras.layers.Conv2D
-        return layer(filters, kernel_size, padding="same", use_bias=False, name=name)(x)
-
     def layer_depthwise(self, x, name, sizes, size, strides):
-        layer = keras.layers.DepthwiseConv2D
-        return layer(sizes[size], strides, padding="same", use_bias=False, name=name)(x)
-
-    def norm(self, x, name):
-        return keras.layers.BatchNormalization(epsilon=1e-5, name=name)(x)
+        return self.plain.depthwise(x, name, strides, sizes[size])
 
     def dense(self, x, name, units):
         return keras.layers.Dense(units, name=name)(x)
-
-    def logits(self, x):
-        return keras.layers.Dense(self.num_classes, dtype="float32", name="logits")(x)
 
 
 def _conv(name, in_channels, filters, side=1):

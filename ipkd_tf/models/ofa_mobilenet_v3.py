@@ -3,10 +3,9 @@
 import keras
 import tensorflow as tf
 
-from ipkd_tf.models import flexible, layers, ofa_layers, ofa_sorting
-from ipkd_tf.models import slimmable_mobilenet_v1 as slimmable
+from ipkd_tf.models import blocks, checks, ofa_layers, ofa_sorting
 from ipkd_tf.models.ofa_space import Space
-from ipkd_tf.models.shared_norm import SharedNormNetwork
+from ipkd_tf.models.shared_norm import SharedNormNetwork, draw_uniform
 
 STAGES = (
     *((24, 1, False, "relu"), (40, 2, True, "relu")),
@@ -38,8 +37,7 @@ class OFAMobileNetV3(SharedNormNetwork):
     Args:
         num_classes: Number of classes.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         named: Names of the named sub-models, ascending in multiply-adds, the largest the last one;
             None: the smallest and the largest.
         kernels: Sides of the kernels, odd and ascending.
@@ -55,9 +53,6 @@ class OFAMobileNetV3(SharedNormNetwork):
 
     Returns:
         Logits `[batch, num_classes]` of each named sub-model.
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = OFAMobileNetV3(num_classes=100)
@@ -87,31 +82,30 @@ class OFAMobileNetV3(SharedNormNetwork):
         name=None,
     ):
         sides = sides or (image_size,)
-        flexible.check_positive(num_classes=num_classes, image_size=image_size, stem=stem)
-        flexible.check_positive(head=head, draws=draws + 1)
-        flexible.check_statistics(mean, std)
-        _check_choices(kernels=kernels, expansions=expansions, depths=depths, sides=sides)
-        if any(kernel % 2 == 0 for kernel in kernels) or max(*kernels, *expansions, *depths) > 9:
-            raise ValueError(
-                "Expected odd kernels, and kernels, expansions and depths below 10. "
-                f"Received: kernels={kernels!r}, expansions={expansions!r}, depths={depths!r}"
-            )
+        images, x = blocks.image_input(self.arguments)
+        checks.check_positive(stem=stem, head=head, draws=draws + 1)
+        choices = {"kernels": kernels, "expansions": expansions, "depths": depths}
+        for key, values in {**choices, "sides": sides}.items():
+            checks.check_positive(**{key: values})
+            checks.check(checks.is_ascending(values), "ascending choices", **{key: values})
+        digits = max(*kernels, *expansions, *depths) < 10
+        checks.check(
+            digits and all(kernel % 2 for kernel in kernels),
+            "odd kernels, and kernels, expansions and depths below 10",
+            **choices,
+        )
         space = Space(kernels, expansions, depths, sides, stem, stages, head, num_classes)
         submodels = _named(space, named)
         rows = [space.row(submodel) for submodel in submodels]
         shared = ofa_layers.SharedLayers(space, rows, num_classes)
-        images = keras.Input((image_size, image_size, 3), name="image")
-        x = layers.prepare_images(images, mean, std)
         outputs = [
-            slimmable.name_logits(ofa_layers.mobilenet(x, space, row, shared.of(number)), submodel)
+            blocks.name_logits(ofa_layers.mobilenet(x, space, row, shared.of(number)), submodel)
             for number, (row, submodel) in enumerate(zip(rows, submodels, strict=True))
         ]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
         smallest = space.parse(draw_from) if draw_from else space.ends[0]
         ends = [space.row(submodel) for submodel in (smallest, space.ends[1])]
-        # Plain attributes: the layers are tracked as parts of the graph.
-        for key, value in {"_shared": shared, "_space": space, "_ends": ends}.items():
-            object.__setattr__(self, key, value)
+        self.keep(_shared=shared, _space=space, _ends=ends)
 
     def space(self):
         return self._space.genes
@@ -119,20 +113,12 @@ class OFAMobileNetV3(SharedNormNetwork):
     def compose(self, genes):
         return self._space.submodel(genes)
 
-    def resolve(self, which):
-        """Returns the `Submodel` of a number, a name or a value; any of the space has one.
-
-        Raises:
-            IndexError, ValueError: There is none.
-        """
-        name = which.name if isinstance(which, flexible.Submodel) else which
-        return self._space.parse(name) if isinstance(name, str) else super().resolve(which)
+    def parse(self, name):
+        return self._space.parse(name)
 
     def build_submodel(self, submodel):
-        size, settings = self.arguments["image_size"], self.arguments
-        images = keras.Input((size, size, 3), name="image")
-        x = layers.prepare_images(images, settings["mean"], settings["std"])
-        plain = ofa_layers.PlainLayers(settings["num_classes"])
+        images, x = blocks.image_input(self.arguments)
+        plain = ofa_layers.PlainLayers(self.arguments["num_classes"])
         logits = ofa_layers.mobilenet(x, self._space, self._space.row(submodel), plain)
         return keras.Model(images, logits, name=submodel.name)
 
@@ -147,10 +133,8 @@ class OFAMobileNetV3(SharedNormNetwork):
         low, high = (tf.constant(end) for end in self._ends)
         if self.drawn == 1:
             return high[None]
-        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
-        shares = tf.random.stateless_uniform(
-            [self.drawn - 2, len(self.space())], key, dtype=tf.float64
-        )
+        sides = [self.drawn - 2, len(self.space())]
+        shares = draw_uniform(seed, step, sides, dtype=tf.float64)
         choices = tf.cast(high - low + 1, tf.float64)
         between = low + tf.cast(shares * choices, tf.int32)
         between = tf.gather(between, tf.argsort(self._space.multiply_adds(between), stable=True))
@@ -162,8 +146,7 @@ class OFAMobileNetV3(SharedNormNetwork):
         return 1 if smallest == largest else self.arguments["draws"] + 2
 
     def train_logits(self, images, drawn=None):
-        """Computes the logits of the sub-models that `draw` returned; see `FlexibleNetwork`."""
-        x = layers.prepare_images(images, self.arguments["mean"], self.arguments["std"])
+        x = blocks.prepare(images, self.arguments)
         # The ends are known when the step is traced, which makes them faster.
         smallest, largest = self._ends
         between = [drawn[k] for k in range(1, self.drawn - 1)]
@@ -189,21 +172,14 @@ class OFAMobileNetV3(SharedNormNetwork):
         self._statistics_of_others.clear()
 
 
-def _check_choices(**choices):
-    flexible.check_positive(**choices)
-    for name, values in choices.items():
-        if list(values) != sorted(set(values)):
-            raise ValueError(f"Expected ascending choices. Received: {name}={values!r}")
-
-
 def _named(space, names):
     """The `Submodel` of each name, in the order of their multiply-adds."""
     submodels = [space.parse(name) for name in names] if names else [*space.ends]
     counts = space.multiply_adds([space.row(submodel) for submodel in submodels]).numpy()
-    ascending = all(a < b for a, b in zip(counts, counts[1:], strict=False))
-    if submodels[-1] != space.ends[1] or not ascending:
-        raise ValueError(
-            f"Expected sub-models ascending in multiply-adds, {space.ends[1].name} the last. "
-            f"Received: named={names!r} with {counts.tolist()}"
-        )
+    checks.check(
+        submodels[-1] == space.ends[1] and checks.is_ascending(counts.tolist()),
+        f"sub-models ascending in multiply-adds, {space.ends[1].name} the last",
+        named=names,
+        multiply_adds=counts.tolist(),
+    )
     return submodels

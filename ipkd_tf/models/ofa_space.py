@@ -6,6 +6,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from ipkd_tf.models import checks
 from ipkd_tf.models.flexible import Submodel
 from ipkd_tf.models.slimmable_layers import round_to_8
 
@@ -49,12 +50,9 @@ class Block:
 class Space:
     """All choices of depth (per stage), kernel and expansion (per block) and image side.
 
-    A sub-model is a row of positions, one for each gene, in its choices: 0 for the smallest.
-
-    Attributes:
-        genes: Dict from a gene, such as `depth_1` or `kernel_1_2`, to its choices, ascending.
-        blocks: For each stage its blocks, as many as the deepest sub-model has.
-        ends: The smallest and the largest `Submodel`.
+    A sub-model is a row of positions, one for each gene, such as `depth_1` or `kernel_1_2`, in its
+    ascending choices: 0 for the smallest. `blocks` are those of the deepest sub-model by stage,
+    `ends` the smallest and the largest `Submodel`.
     """
 
     def __init__(self, kernels, expansions, depths, sides, stem, stages, head, num_classes):
@@ -82,11 +80,11 @@ class Space:
         unknown = {
             gene: value for gene, value in genes.items() if value not in self.genes.get(gene, ())
         }
-        if unknown or len(genes) < len(self.genes):
-            raise ValueError(
-                f"Expected a choice for each of {', '.join(self.genes)}, as space() lists them. "
-                f"Received: {unknown or genes}"
-            )
+        checks.check(
+            not unknown and len(genes) == len(self.genes),
+            f"a choice for each of {', '.join(self.genes)}, as space() lists them",
+            genes=unknown or genes,
+        )
         stages = tuple(
             tuple(
                 tuple(genes[gene] for gene in block.genes)
@@ -109,11 +107,7 @@ class Space:
         return Submodel(name + suffix, (stages, side))
 
     def parse(self, name):
-        """The `Submodel` of a name: `k3_e2_d2`, alike in all blocks, or `k35e24_k3e2_k33e22`.
-
-        Raises:
-            ValueError: It names none.
-        """
+        """The `Submodel` of a name: `k3_e2_d2`, alike in all blocks, or `k35e24_k3e2_k33e22`."""
         stages = side = None
         if match := _ALIKE.fullmatch(name):
             kernel, expansion, depth = map(int, match.groups()[:3])

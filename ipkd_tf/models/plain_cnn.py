@@ -1,11 +1,10 @@
 """Plain convolutional networks, singly or with exits on the way."""
 
-import itertools
 import re
 
 import keras
 
-from ipkd_tf.models import blocks, flexible, layers
+from ipkd_tf.models import blocks, checks, flexible, layers
 
 # By the number of classes and of convolutions, in the notation of the paper's tables.
 LAYOUTS = {
@@ -38,8 +37,7 @@ class PlainCNN(flexible.FlexibleNetwork):
         num_classes: Number of classes; it also chooses between the paper's networks for 10 classes
             and, from 100 classes on, those for 100.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         depth: Which of the paper's networks, by its number of convolutions: 2, 4, 6, 8 or 10.
         layout: Any other network, such as `16 16 M 32 M FC64`: channels of convolutions, M for a
             2x2 max pool, then FC and the units of hidden dense layers. Replaces `depth`.
@@ -48,9 +46,6 @@ class PlainCNN(flexible.FlexibleNetwork):
     Returns:
         Logits `[batch, num_classes]` for each exit, earliest first. The sub-models are named by
         their convolutions, `layers_2` ... `layers_10`; without `exits` there is one, `network`.
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = PlainCNN(depth=10, exits=(2, 4, 6, 8))
@@ -70,12 +65,9 @@ class PlainCNN(flexible.FlexibleNetwork):
         exits=(),
         name=None,
     ):
-        flexible.check_positive(num_classes=num_classes, image_size=image_size)
-        flexible.check_statistics(mean, std)
+        images, x = blocks.image_input(self.arguments)
         convs, hidden = _parse(layout or _layout(depth, num_classes), image_size)
         _check_exits(exits, len(convs))
-        images = keras.Input((image_size, image_size, 3), name="image")
-        x = layers.prepare_images(images, mean, std)
         outputs = _plain_cnn(x, convs, hidden, exits, num_classes)
         names = [f"layers_{number}" for number in (*exits, len(convs))] if exits else ["network"]
         super().__init__(inputs=images, outputs=outputs, submodels=names, name=name)
@@ -83,38 +75,35 @@ class PlainCNN(flexible.FlexibleNetwork):
 
 def _layout(depth, num_classes):
     layouts = LAYOUTS[100 if num_classes >= 100 else 10]
-    if depth not in layouts:
-        raise ValueError(
-            f"Expected 2, 4, 6, 8 or 10 convolutions, or a layout. Received: depth={depth!r}"
-        )
+    checks.check(depth in layouts, "2, 4, 6, 8 or 10 convolutions, or a layout", depth=depth)
     return layouts[depth]
 
 
 def _parse(layout, image_size):
     """Channels of each convolution with whether a pool follows, and units of the hidden layers."""
-    if not re.fullmatch(r"[1-9]\d*( M)?( [1-9]\d*( M)?)*( FC[1-9]\d*)*", layout):
-        raise ValueError(
-            "Expected channels of convolutions, each with or without M for a pool after it, then "
-            "FC and units of dense layers, such as 16 16 M 32 M FC64. "
-            f"Received: layout={layout!r}"
-        )
+    checks.check(
+        re.fullmatch(r"[1-9]\d*( M)?( [1-9]\d*( M)?)*( FC[1-9]\d*)*", layout),
+        "channels of convolutions, each with or without M for a pool after it, then FC and units "
+        "of dense layers, such as 16 16 M 32 M FC64",
+        layout=layout,
+    )
     smallest = 2 ** layout.count("M")
-    if image_size < smallest:
-        raise ValueError(
-            f"Expected images of at least {smallest} pixels a side for the pools of {layout}. "
-            f"Received: image_size={image_size}"
-        )
+    checks.check(
+        image_size >= smallest,
+        f"images of at least {smallest} pixels a side for the pools of {layout}",
+        image_size=image_size,
+    )
     convs = [(int(channels), bool(pool)) for channels, pool in re.findall(r"\b(\d+)( M)?", layout)]
     return convs, [int(units) for units in re.findall(r"FC(\d+)", layout)]
 
 
 def _check_exits(exits, convs):
     whole = all(isinstance(number, int) for number in exits)
-    if not whole or not all(a < b for a, b in itertools.pairwise((0, *exits, convs))):
-        raise ValueError(
-            f"Expected numbers of convolutions below the network's {convs}, ascending. "
-            f"Received: exits={exits!r}"
-        )
+    checks.check(
+        whole and checks.is_ascending((0, *exits, convs)),
+        f"numbers of convolutions below the network's {convs}, ascending",
+        exits=exits,
+    )
 
 
 def _plain_cnn(x, convs, hidden, exits, num_classes):
@@ -123,7 +112,7 @@ def _plain_cnn(x, convs, hidden, exits, num_classes):
     for number, (channels, pool) in enumerate(convs, 1):
         x = blocks.norm_relu(_conv(x, f"conv_{number}", channels), f"conv_{number}")
         if pool or number in exits:
-            pooled = blocks.pool(x, keras.layers.MaxPooling2D())
+            pooled = layers.pool(x, keras.layers.MaxPooling2D())
         if number in exits:
             flat = keras.layers.Flatten()(pooled)
             logits.append(blocks.logits(flat, f"exit_{number}_logits", num_classes))
@@ -135,7 +124,5 @@ def _plain_cnn(x, convs, hidden, exits, num_classes):
 
 
 def _conv(x, name, channels):
-    fan_in = 9 * x.shape[-1]
-    return layers.Conv2D(channels, 3, padding="same", **blocks.pytorch_uniform(fan_in), name=name)(
-        x
-    )
+    settings = {"padding": "same", "name": name, **blocks.pytorch_uniform(9 * x.shape[-1])}
+    return layers.Conv2D(channels, 3, **settings)(x)

@@ -7,7 +7,7 @@ import zipfile
 
 import keras
 
-from ipkd_tf.models import keras_hooks
+from ipkd_tf.models import checks, keras_hooks
 from ipkd_tf.models.cnmm import CNMM
 from ipkd_tf.models.densenet import DenseNet
 from ipkd_tf.models.hne_resnet import HNEResNet
@@ -90,7 +90,7 @@ def from_preset(name, **arguments):
         **arguments: Constructor arguments; they take precedence over the preset's.
 
     Raises:
-        ValueError: There is no such network, or it does not take one of the arguments.
+        ValueError: There is no such network, or it does not take an argument.
 
     Example:
         >>> from_preset("msdnet", num_classes=100)
@@ -108,17 +108,11 @@ def from_preset(name, **arguments):
 
 
 def imported(path):
-    """Returns what `package.module:Class` names; importing it makes the class known to Keras.
-
-    Raises:
-        ValueError: There is no such thing.
-    """
+    """Returns what `package.module:Class` names; importing it makes the class known to Keras."""
     module, _, attribute = path.partition(":")
-    if not attribute:
-        raise ValueError(
-            f"Expected a model from {', '.join(PRESETS)}, or package.module:Class. "
-            f"Received: model={path!r}"
-        )
+    checks.check(
+        attribute, f"a model from {', '.join(PRESETS)}, or package.module:Class", model=path
+    )
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -150,13 +144,12 @@ def load(path, family=None):
     path = pathlib.Path(path)
     if family is not None:
         imported(family)
-    if not path.is_file():
-        raise ValueError(f"Expected a .keras file, found none. Received: path={str(path)!r}")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            "Expected a whole .keras file; this one is cut off or of another kind: copy it again. "
-            f"Received: path={str(path)!r}"
-        )
+    checks.check(path.is_file(), "a .keras file, found none", path=str(path))
+    checks.check(
+        zipfile.is_zipfile(path),
+        "a whole .keras file; this one is cut off or of another kind: copy it again",
+        path=str(path),
+    )
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     # A damaged file shows in many ways: as a bad archive, bad JSON, missing weights.

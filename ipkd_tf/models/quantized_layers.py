@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import blocks, layers
+from ipkd_tf.models import blocks, checks, layers
 
 FLOAT = 32  # The number of bits at which nothing is quantised.
 SCHEMES = ("nested", "dorefa")
@@ -19,19 +19,12 @@ _TINY = 1e-30  # A kernel of zeros has no largest weight to divide by.
 
 @dataclasses.dataclass(frozen=True)
 class Codes:
-    """A weight as whole numbers of few bits.
+    """A weight as whole numbers of few bits."""
 
-    Attributes:
-        codes: uint8, in the shape of the weight, 0 to 2^bits - 1.
-        bits: 1 to 8.
-        scale: float32, the mean absolute value of the float weight.
-        scheme: From `SCHEMES`.
-    """
-
-    codes: np.ndarray
-    bits: int
-    scale: np.float32
-    scheme: str
+    codes: np.ndarray  # uint8, in the shape of the weight, 0 to 2^bits - 1
+    bits: int  # 1 to 8
+    scale: np.float32  # the mean absolute value of the float weight
+    scheme: str  # from SCHEMES
 
     def values(self):
         """Returns the weight that is computed with, float32."""
@@ -41,11 +34,12 @@ class Codes:
         """Returns the codes at fewer bits, which nested ones hold as their leading bits."""
         if bits == self.bits:
             return self
-        if self.scheme != "nested" or not 1 <= bits < self.bits:
-            raise ValueError(
-                f"Expected 1 to {self.bits} bits, all of them unless the scheme is nested. "
-                f"Received: bits={bits}, scheme={self.scheme!r}"
-            )
+        checks.check(
+            self.scheme == "nested" and 1 <= bits < self.bits,
+            f"1 to {self.bits} bits, all of them unless the scheme is nested",
+            bits=bits,
+            scheme=self.scheme,
+        )
         return dataclasses.replace(self, codes=self.codes >> (self.bits - bits), bits=bits)
 
 
@@ -70,11 +64,6 @@ def quantize_weight(weight, bits, scheme):
 
     u = tanh(w) / (2 max |tanh(w)|) + 1/2 is quantised, and scaled by the constant mean |w|. At 32
     bits it is the weight itself.
-
-    Args:
-        weight: float32 tensor.
-        bits: 1 to 8, or 32.
-        scheme: From `SCHEMES`.
 
     Example:
         >>> quantize_weight(tf.constant([-1.0, -0.5, 0.0, 0.5, 1.0]), 1, "dorefa")
@@ -132,12 +121,6 @@ class QuantizedConv2D(keras.layers.Layer):
     """A convolution without bias whose kernel and input are quantised to the bits of the call.
 
     One float kernel serves all. Pads as Keras does with `padding="same"`.
-
-    Args:
-        filters: Output channels.
-        kernel_size: Side of the square kernel.
-        strides: Step in both directions.
-        scheme: From `SCHEMES`.
 
     Example:
         >>> conv = QuantizedConv2D(16, 3)

@@ -2,7 +2,7 @@
 
 import keras
 
-from ipkd_tf.models import keras_hooks
+from ipkd_tf.models import checks, keras_hooks
 
 
 def estimate_statistics(model, batches):
@@ -10,16 +10,6 @@ def estimate_statistics(model, batches):
 
     The mean is the average of the batches' means, the variance that of their variances; every
     layer sees what the layers before it make of the batch itself. Dropout is off. The weights stay.
-
-    Args:
-        model: Plain `keras.Model` of one sub-model.
-        batches: Iterable of images `[batch, height, width, channels]`, as in training.
-
-    Raises:
-        ValueError: There is no batch.
-
-    Example:
-        >>> estimate_statistics(small, [images[:128], images[128:256]])
 
     Source: Yu & Huang, Universally Slimmable Networks, ICCV 2019, section 3.2.
     """
@@ -35,8 +25,7 @@ def estimate_statistics(model, batches):
         model(images, training=True)
     _set(norms, "momentum", before[0])
     _set(dropouts, "rate", before[1])
-    if batch is None:
-        raise ValueError("Expected at least one batch of training images. Received: batches=[]")
+    checks.check(batch is not None, "at least one batch of training images", batches=[])
 
 
 def _set(layers, attribute, values):

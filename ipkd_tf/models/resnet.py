@@ -2,7 +2,7 @@
 
 import keras
 
-from ipkd_tf.models import blocks, flexible, layers
+from ipkd_tf.models import blocks, checks, flexible, layers
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
@@ -17,16 +17,12 @@ class ResNet(flexible.FlexibleNetwork):
     Args:
         num_classes: Number of classes.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         depth: Layers with weights, shortcuts not counted: 2, and 2 for each block.
         channels: Channels of each stage.
 
     Returns:
         Logits `[batch, num_classes]` of the one sub-model, `network`.
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = ResNet(depth=20)
@@ -45,36 +41,40 @@ class ResNet(flexible.FlexibleNetwork):
         channels=(16, 32, 64),
         name=None,
     ):
-        flexible.check_positive(num_classes=num_classes, image_size=image_size)
-        flexible.check_statistics(mean, std)
-        blocks_of_stage = count_blocks(depth, channels)
-        images = keras.Input((image_size, image_size, 3), name="image")
-        x = layers.prepare_images(images, mean, std)
-        x = blocks.conv_norm_relu(x, "stem", channels[0])
-        for stage, filters in enumerate(channels, 1):
-            for block in range(1, blocks_of_stage + 1):
-                strides = 2 if stage > 1 and block == 1 else 1
-                x = _basic_block(x, f"stage_{stage}_block_{block}", filters, strides)
-        logits = blocks.logits(keras.layers.GlobalAveragePooling2D()(x), "logits", num_classes)
+        images, x = blocks.image_input(self.arguments)
+        count_blocks(depth, channels)  # refuses a depth out of range
+        x = features(blocks.conv(x, "stem", channels[0]), depth, channels, blocks)
+        logits = blocks.logits(x, "logits", num_classes)
         super().__init__(inputs=images, outputs=[logits], submodels=["network"], name=name)
 
 
 def count_blocks(depth, channels):
     """How many blocks each stage has; ValueError unless they come out even."""
-    flexible.check_positive(depth=depth, channels=channels)
+    checks.check_positive(depth=depth, channels=channels)
     each = 2 * len(channels)
-    if depth % each != 2 or depth == 2:
-        raise ValueError(
-            f"Expected a depth of 2 and {each} for each block of a stage, such as {each + 2} "
-            f"or {2 * each + 2}. Received: depth={depth}"
-        )
+    checks.check(
+        depth % each == 2 and depth > 2,
+        f"a depth of 2 and {each} for each block of a stage, such as {each + 2} or {2 * each + 2}",
+        depth=depth,
+    )
     return depth // each
 
 
-def _basic_block(x, name, filters, strides):
-    shortcut = x
+def features(x, depth, channels, make):
+    """The graph from the first convolution to what is classified; `make` makes its layers."""
+    x = make.relu(make.norm(x, "stem"))
+    for stage, filters in enumerate(channels, 1):
+        for block in range(1, count_blocks(depth, channels) + 1):
+            strides = 2 if stage > 1 and block == 1 else 1
+            x = _basic_block(x, f"stage_{stage}_block_{block}", filters, strides, make)
+    return keras.layers.GlobalAveragePooling2D()(x)
+
+
+def _basic_block(x, name, filters, strides, make):
+    shortcut, first, second = x, f"{name}_conv_1", f"{name}_conv_2"
     if strides != 1 or x.shape[-1] != filters:
-        shortcut = blocks.project(x, f"{name}_shortcut", filters, strides)
-    x = blocks.conv_norm_relu(x, f"{name}_conv_1", filters, strides=strides)
-    x = blocks.norm(blocks.conv(x, f"{name}_conv_2", filters), f"{name}_conv_2")
-    return blocks.relu(keras.layers.Add()([x, shortcut]))
+        shortcut = make.conv(layers.subsample(x, strides), f"{name}_shortcut", filters, 1)
+        shortcut = make.norm(shortcut, f"{name}_shortcut")
+    x = make.relu(make.norm(make.conv(x, first, filters, 3, strides), first))
+    x = make.norm(make.conv(x, second, filters, 3), second)
+    return make.relu(keras.layers.Add()([x, shortcut]))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import flexible, recalibration
+from ipkd_tf.models import checks, flexible, recalibration
 from ipkd_tf.models.slimmable_layers import channels, leading
 
 
@@ -14,10 +14,7 @@ class SharedBatchNormalization(keras.layers.Layer):
 
     Training uses the statistics of the batch and keeps none: those of one sub-model would be wrong
     for the others. They are estimated for each after training, and kept for the named ones.
-
-    Args:
-        sizes: Channels of each named sub-model; 0 for one that has no such layer.
-        epsilon: Added to the variance.
+    `sizes` are the channels of each named sub-model; 0 for one that has no such layer.
 
     Example:
         >>> norm = SharedBatchNormalization([8, 16])
@@ -48,13 +45,9 @@ class SharedBatchNormalization(keras.layers.Layer):
         ]
 
     def call(self, inputs, submodel=None, training=None):
-        """Maps `[batch, height, width, channels]` to the same shape.
+        """Normalises the leading channels, in inference by the statistics of a named sub-model.
 
-        Args:
-            inputs: With the leading channels of one sub-model.
-            submodel: Number of the named sub-model whose statistics count in inference; None for
-                those of the batch.
-            training: True for the statistics of the batch.
+        `submodel` is its number; None for the statistics of the batch, as in training.
         """
         inputs = tf.cast(inputs, self.compute_dtype)
         gamma, beta = (leading(weight, channels(inputs)) for weight in (self.gamma, self.beta))
@@ -77,11 +70,6 @@ class SharedBatchNormalization(keras.layers.Layer):
         """Returns `run()`, with calls of this layer in it, or `otherwise`, of the same shape.
 
         Replicas that share statistics cannot meet inside a branch: they compute it, needed or not.
-
-        Args:
-            chosen: Boolean scalar tensor.
-            run: Function without arguments.
-            otherwise: Tensor.
         """
         if self._replica():
             return tf.where(chosen, run(), otherwise)
@@ -108,6 +96,12 @@ class SharedBatchNormalization(keras.layers.Layer):
         return {**super().get_config(), "sizes": self.sizes, "epsilon": self.epsilon}
 
 
+def draw_uniform(seed, step, shape, low=0.0, high=1.0, dtype=tf.float32):
+    """Uniform random numbers, a pure function of the seed and the step."""
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
+    return tf.random.stateless_uniform(shape, key, low, high, dtype)
+
+
 class SharedNormNetwork(flexible.FlexibleNetwork):
     """A family whose normalisations are `SharedBatchNormalization`, named as in `build_submodel`.
 
@@ -119,50 +113,44 @@ class SharedNormNetwork(flexible.FlexibleNetwork):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        # Past Keras, which would track it.
-        object.__setattr__(self, "_statistics_of_others", {})
+        self.keep(_statistics_of_others={})
 
     def weights_of(self, submodel, layer):
         if not isinstance(layer, keras.layers.BatchNormalization):
             return super().weights_of(submodel, layer)
-        norm = self.get_layer(layer.name)
-        size = layer.gamma.shape[0]
-        scale_and_offset = [weight.numpy()[:size] for weight in (norm.gamma, norm.beta)]
-        return [*scale_and_offset, *self._statistics(submodel, norm)]
+        return [*self._affine(layer), *self._statistics(submodel, self.get_layer(layer.name))]
+
+    def _affine(self, layer):
+        """Scale and offset of the normalisation of a plain model."""
+        shared, size = self.get_layer(layer.name), layer.gamma.shape[0]
+        return [weight.numpy()[:size] for weight in (shared.gamma, shared.beta)]
 
     def _statistics(self, submodel, norm):
         if submodel.name in self.submodel_names:
             weights = norm.statistics[self.submodel_names.index(submodel.name)]
-            found = [weight.numpy() for weight in weights]
+            known = [weight.numpy() for weight in weights]
         else:
-            found = self._statistics_of_others.get(submodel, {}).get(norm.name)
-        if found is None or not np.any(found[1]):
-            raise ValueError(
-                "Expected a sub-model whose normalisation statistics are known; call "
-                f"recalibrate({submodel.name!r}, batches of training images) before. "
-                f"Received: submodel={submodel.name!r}"
-            )
-        return found
+            known = self._statistics_of_others.get(submodel, {}).get(norm.name)
+        checks.check(
+            known is not None and np.any(known[1]),
+            "a sub-model whose normalisation statistics are known; call "
+            f"recalibrate({submodel.name!r}, batches of training images) before",
+            submodel=submodel.name,
+        )
+        return known
 
     def recalibrate(self, which, batches):
         """Estimates the normalisation statistics of one sub-model from training images.
 
-        Args:
-            which: As for `submodel`.
-            batches: Iterable of training images `[batch, height, width, channels]` in 0..255, such
-                as ten batches of 200.
-
-        Raises:
-            ValueError: There is no such sub-model, or no batch.
+        `batches` are images `[batch, height, width, channels]` in 0..255, such as ten times 200.
         """
         submodel = self.resolve(which)
         model = self.build_submodel(submodel)
         norms = [n for n in model.layers if isinstance(n, keras.layers.BatchNormalization)]
         for layer in model.layers:
             if layer in norms:
-                norm = self.get_layer(layer.name)
-                layer.gamma.assign(norm.gamma.numpy()[: layer.gamma.shape[0]])
-                layer.beta.assign(norm.beta.numpy()[: layer.beta.shape[0]])
+                for weight, values in zip(layer.weights, self._affine(layer), strict=False):
+                    weight.assign(values)
             elif layer.weights:
                 layer.set_weights(self.weights_of(submodel, layer))
         recalibration.estimate_statistics(model, batches)

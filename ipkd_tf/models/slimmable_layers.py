@@ -41,6 +41,14 @@ def round_to_8(size):
 class SlicedLayer(keras.layers.Layer):
     """A layer with a kernel, whose constructor's arguments are its attributes and its config."""
 
+    def set_arguments(self, kernel_initializer, **arguments):
+        for name, value in arguments.items():
+            setattr(self, name, value)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def add_kernel(self, *shape, name="kernel"):
+        self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name=name)
+
     def get_config(self):
         names = [*inspect.signature(type(self)).parameters][:-1]  # without **kwargs
         config = {name: getattr(self, name) for name in names}
@@ -52,14 +60,7 @@ class SlicedLayer(keras.layers.Layer):
 class SlimmableConv2D(SlicedLayer):
     """Convolution without bias whose kernel's leading slice `[..., :in, :filters]` serves a width.
 
-    Pads as Keras does with `padding="same"`.
-
-    Args:
-        in_channels: Input channels of the widest network.
-        filters: Output channels of the widest network.
-        kernel_size: Side of the square kernel.
-        strides: Step in both directions.
-        kernel_initializer: For the whole kernel `[kernel, kernel, in_channels, filters]`.
+    Channels and filters are those of the widest network; pads as Keras does with `padding="same"`.
 
     Example:
         >>> conv = SlimmableConv2D(32, 64, 3)
@@ -76,19 +77,16 @@ class SlimmableConv2D(SlicedLayer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.in_channels = in_channels
-        self.filters = filters
-        self.kernel_size = kernel_size
-        self.strides = strides
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.set_arguments(
+            kernel_initializer,
+            in_channels=in_channels,
+            filters=filters,
+            kernel_size=kernel_size,
+            strides=strides,
+        )
 
     def build(self, input_shape):
-        side = self.kernel_size
-        self.kernel = self.add_weight(
-            shape=(side, side, self.in_channels, self.filters),
-            initializer=self.kernel_initializer,
-            name="kernel",
-        )
+        self.add_kernel(self.kernel_size, self.kernel_size, self.in_channels, self.filters)
 
     def call(self, inputs, filters):
         """Convolves `[batch, height, width, in]` to `[batch, ..., filters]` at that width."""
@@ -103,12 +101,6 @@ class SlimmableConv2D(SlicedLayer):
 class SlimmableDepthwiseConv2D(SlicedLayer):
     """Depthwise convolution whose leading channels serve every width; see `SlimmableConv2D`.
 
-    Args:
-        channels: Channels of the widest network.
-        kernel_size: Side of the square kernel.
-        strides: Step in both directions.
-        kernel_initializer: For the kernel `[kernel, kernel, channels, 1]`.
-
     Example:
         >>> SlimmableDepthwiseConv2D(64)(images_with_16_channels)  # uses kernel[:, :, :16]
     """
@@ -117,17 +109,12 @@ class SlimmableDepthwiseConv2D(SlicedLayer):
         self, channels, kernel_size=3, strides=1, kernel_initializer="glorot_uniform", **kwargs
     ):
         super().__init__(**kwargs)
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.strides = strides
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        settings = {"channels": channels, "kernel_size": kernel_size, "strides": strides}
+        self.set_arguments(kernel_initializer, **settings)
 
     def build(self, input_shape):
-        self.kernel = self.add_weight(
-            shape=(self.kernel_size, self.kernel_size, self.channels, 1),
-            initializer=self.kernel_initializer,
-            name="depthwise_kernel",
-        )
+        side = self.kernel_size
+        self.add_kernel(side, side, self.channels, 1, name="depthwise_kernel")
 
     def call(self, inputs):
         """Convolves each of the leading channels `[batch, height, width, channels]` by itself."""
@@ -151,10 +138,7 @@ def convolve_depthwise(inputs, kernel, strides):
 class SlimmableDense(SlicedLayer):
     """Dense layer with bias whose leading input rows serve every width.
 
-    Args:
-        in_features: Input features of the widest network.
-        units: Outputs; all stay at every width, unless a call says otherwise.
-        kernel_initializer: For the kernel `[in_features, units]`.
+    All units stay at every width, unless a call says otherwise.
 
     Example:
         >>> SlimmableDense(1024, 10)(features_256)  # uses kernel[:256]
@@ -162,19 +146,14 @@ class SlimmableDense(SlicedLayer):
 
     def __init__(self, in_features, units, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
-        self.in_features = in_features
-        self.units = units
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.set_arguments(kernel_initializer, in_features=in_features, units=units)
 
     def build(self, input_shape):
-        self.kernel = self.add_weight(
-            shape=(self.in_features, self.units), initializer=self.kernel_initializer, name="kernel"
-        )
+        self.add_kernel(self.in_features, self.units)
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
 
     def call(self, inputs, units=None):
         """Maps `[batch, features]` to `[batch, units]`, the leading ones."""
-        if units is None:
-            return tf.matmul(inputs, leading(self.kernel, channels(inputs), self.units)) + self.bias
-        kernel = leading(self.kernel, channels(inputs), units)
-        return tf.matmul(inputs, kernel) + leading(self.bias, units)
+        bias = self.bias if units is None else leading(self.bias, units)
+        kernel = leading(self.kernel, channels(inputs), self.units if units is None else units)
+        return tf.matmul(inputs, kernel) + bias

@@ -1,11 +1,12 @@
 """Slimmable MobileNet-V1: several widths of one network sharing leading slices of its kernels."""
 
+import copy
 import functools
-import types
 
 import keras
 
-from ipkd_tf.models import flexible, layers
+from ipkd_tf.models import checks, flexible, layers
+from ipkd_tf.models.blocks import PlainLayers, image_input, name_logits
 from ipkd_tf.models.slimmable_layers import (
     SlimmableConv2D,
     SlimmableDense,
@@ -30,8 +31,7 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
     Args:
         num_classes: Number of classes.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         widths: Width multipliers in (0, 1], ascending.
         stem: Channels of the first convolution at width 1.
         blocks: (channels, stride) of each depthwise-separable block at width 1.
@@ -39,9 +39,6 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
 
     Returns:
         Logits `[batch, num_classes]` for each width, narrowest first.
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = SlimmableMobileNetV1(num_classes=100, widths=(0.5, 1.0))
@@ -63,19 +60,17 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
         stem_strides=1,
         name=None,
     ):
-        check_arguments(num_classes, image_size, mean, std, widths, stem, blocks, stem_strides)
-        images = keras.Input((image_size, image_size, 3), name="image")
-        shared = SharedLayers(num_classes, stem, blocks, stem_strides)
-        x = layers.prepare_images(images, mean, std)
-        outputs = [
-            mobilenet(x, stem, blocks, at_width(width), _LayersAtWidth(shared, width))
-            for width in widths
-        ]
+        images, x = check_input(self.arguments)
+        shared = SharedLayers(self.arguments)
         submodels = [submodel_at(width) for width in widths]
+        outputs = [
+            mobilenet(x, self.arguments, at_width(width), shared.of(submodel))
+            for width, submodel in zip(widths, submodels, strict=True)
+        ]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
 
     def build_submodel(self, submodel):
-        return build_plain(types.SimpleNamespace(**self.arguments), submodel)
+        return build_plain(self.arguments, submodel)
 
     def weights_of(self, submodel, layer):
         private = isinstance(layer, keras.layers.BatchNormalization)
@@ -89,28 +84,25 @@ def submodel_at(width):
 
 def build_plain(settings, submodel):
     """Returns the untrained network of one width, of the family's settings, in Keras's layers."""
-    images = keras.Input((settings.image_size, settings.image_size, 3), name="image")
-    x = layers.prepare_images(images, settings.mean, settings.std)
-    at = at_width(*submodel.choice)
-    plain = _PlainLayers(settings.num_classes, settings.stem_strides)
-    return keras.Model(
-        images, mobilenet(x, settings.stem, settings.blocks, at, plain), name=submodel.name
+    images, x = image_input(settings)
+    logits = mobilenet(
+        x, settings, at_width(*submodel.choice), PlainLayers(settings["num_classes"])
     )
+    return keras.Model(images, logits, name=submodel.name)
 
 
-def check_arguments(num_classes, image_size, mean, std, widths, stem, blocks, stem_strides):
-    """Raises ValueError unless the constructor's arguments are in range."""
-    flexible.check_positive(num_classes=num_classes, image_size=image_size, stem=stem)
-    flexible.check_positive(stem_strides=stem_strides)
-    flexible.check_statistics(mean, std)
-    for block in blocks:
-        flexible.check_positive(blocks=block)
-    ascending = all(a < b for a, b in zip(widths, widths[1:], strict=False))
-    if not widths or not ascending or not 0 < widths[0] <= widths[-1] <= 1:
-        raise ValueError(
-            "Expected width multipliers above 0 and up to 1, ascending, such as 0.25,0.5,0.75,1.0. "
-            f"Received: widths={widths!r}"
-        )
+def check_input(settings):
+    """As `image_input`, once the other arguments of the family are in range."""
+    checks.check_positive(stem=settings["stem"], stem_strides=settings["stem_strides"])
+    for block in settings["blocks"]:
+        checks.check_positive(blocks=block)
+    widths = settings["widths"]
+    checks.check(
+        widths and checks.is_ascending(widths) and 0 < widths[0] <= widths[-1] <= 1,
+        "width multipliers above 0 and up to 1, ascending, such as 0.25,0.5,0.75,1.0",
+        widths=widths,
+    )
+    return image_input(settings)
 
 
 def channels_at(channels, width):
@@ -123,19 +115,19 @@ def at_width(width):
     return functools.partial(channels_at, width=width)
 
 
-def mobilenet(x, stem, blocks, at, make):
+def mobilenet(x, settings, at, make):
     """The graph of one width, from normalised images to logits.
 
     `at` gives the channels of a layer at that width, `make` supplies the layers.
     """
-    x = _norm_relu6(make.conv(x, "stem", at(stem), 3), "stem", make)
-    for number, (channels, stride) in enumerate(blocks, 1):
+    x = make.conv(x, "stem", at(settings["stem"]), 3, settings["stem_strides"])
+    x = _norm_relu6(x, "stem", make)
+    for number, (channels, strides) in enumerate(settings["blocks"], 1):
         name = f"block_{number}_depthwise"
-        x = _norm_relu6(make.depthwise(x, name, stride), name, make)
+        x = _norm_relu6(make.depthwise(x, name, strides), name, make)
         name = f"block_{number}_pointwise"
         x = _norm_relu6(make.conv(x, name, at(channels), 1), name, make)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return make.dense(x, "logits")
+    return make.logits(keras.layers.GlobalAveragePooling2D()(x))
 
 
 def _norm_relu6(x, name, make):
@@ -143,69 +135,39 @@ def _norm_relu6(x, name, make):
 
 
 class SharedLayers:
-    """The layers of the widest network, shared by all widths."""
+    """The layers of the widest network, which all widths share, called for one of them."""
 
-    def __init__(self, num_classes, stem, blocks, stem_strides):
-        self.convs = {"stem": _conv("stem", 3, stem, 3, stem_strides)}
-        channels = stem
-        for number, (filters, strides) in enumerate(blocks, 1):
+    def __init__(self, settings):
+        channels = settings["stem"]
+        self.convs = {"stem": _conv("stem", 3, channels, 3, settings["stem_strides"])}
+        for number, (filters, strides) in enumerate(settings["blocks"], 1):
             depthwise, pointwise = f"block_{number}_depthwise", f"block_{number}_pointwise"
             self.convs[depthwise] = SlimmableDepthwiseConv2D(
                 channels, 3, strides, _he_normal(9 * channels), name=depthwise
             )
             self.convs[pointwise] = _conv(pointwise, channels, filters, 1)
             channels = filters
-        self.logits = SlimmableDense(
-            channels, num_classes, keras.initializers.RandomNormal(stddev=0.01), name="logits"
-        )
+        initializer = keras.initializers.RandomNormal(stddev=0.01)
+        self.dense = SlimmableDense(channels, settings["num_classes"], initializer, name="logits")
+        self.submodel = None
 
+    def of(self, submodel):
+        """The same, called for the `Submodel` of a width."""
+        other = copy.copy(self)
+        other.submodel = submodel
+        return other
 
-class _LayersAtWidth:
-    """Calls the shared layers at one width, with that width's own batch normalisation."""
-
-    def __init__(self, shared, width):
-        self.shared = shared
-        self.width = width
-
-    def conv(self, x, name, filters, kernel_size):
-        return self.shared.convs[name](x, filters=filters)
+    def conv(self, x, name, filters, kernel_size, strides=1):
+        return self.convs[name](x, filters=filters)
 
     def depthwise(self, x, name, strides):
-        return self.shared.convs[name](x)
+        return self.convs[name](x)
 
     def norm(self, x, name):
-        return layers.BatchNormalization(name=f"{submodel_at(self.width).name}_{name}")(x)
+        return layers.BatchNormalization(name=f"{self.submodel.name}_{name}")(x)
 
-    def dense(self, x, name):
-        return name_logits(self.shared.logits(x), submodel_at(self.width))
-
-
-def name_logits(logits, submodel):
-    """Gives an output a name of its own, and float32 logits in mixed precision."""
-    name = f"{submodel.name}_logits"
-    return keras.layers.Activation("linear", dtype="float32", name=name)(logits)
-
-
-class _PlainLayers:
-    """Makes the layers of a single-width network: Keras's own, loadable without this package."""
-
-    def __init__(self, num_classes, stem_strides):
-        self.num_classes, self.stem_strides = num_classes, stem_strides
-
-    def conv(self, x, name, filters, kernel_size):
-        strides = self.stem_strides if name == "stem" else 1
-        settings = {"padding": "same", "use_bias": False, "name": name}
-        return keras.layers.Conv2D(filters, kernel_size, strides, **settings)(x)
-
-    def depthwise(self, x, name, strides):
-        layer = keras.layers.DepthwiseConv2D(3, strides, padding="same", use_bias=False, name=name)
-        return layer(x)
-
-    def norm(self, x, name):
-        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
-
-    def dense(self, x, name):
-        return keras.layers.Dense(self.num_classes, dtype="float32", name=name)(x)
+    def logits(self, x):
+        return name_logits(self.dense(x), self.submodel)
 
 
 def _conv(name, in_channels, filters, kernel_size, strides=1):

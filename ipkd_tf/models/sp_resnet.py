@@ -5,9 +5,8 @@ import re
 
 import keras
 
-from ipkd_tf.models import blocks, cost, flexible, layers, resnet
+from ipkd_tf.models import blocks, checks, cost, flexible, resnet
 from ipkd_tf.models import quantized_layers as quantized
-from ipkd_tf.models.slimmable_mobilenet_v1 import name_logits
 
 _QUANTIZED = re.compile(r"stage_\d+_block_\d+_conv_\d+")
 
@@ -50,8 +49,7 @@ class SPResNet(flexible.FlexibleNetwork):
     Args:
         num_classes: Number of classes.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         depth: Layers with weights, shortcuts not counted: 2, and 2 for each block.
         channels: Channels of each stage.
         bits: Numbers of bits, of weights and activations alike, ascending: from 1 to 8, and 32.
@@ -59,9 +57,6 @@ class SPResNet(flexible.FlexibleNetwork):
 
     Returns:
         Logits `[batch, num_classes]` at each precision, lowest first: `bits_1`, `bits_2`, ...
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = SPResNet(num_classes=100, bits=(2, 4, 8))
@@ -90,23 +85,23 @@ class SPResNet(flexible.FlexibleNetwork):
         scheme="nested",
         name=None,
     ):
-        flexible.check_positive(num_classes=num_classes, image_size=image_size)
-        flexible.check_statistics(mean, std)
         _check_precisions(bits, scheme)
-        resnet.count_blocks(depth, channels)  # of a depth that is out of range, before all else
+        resnet.count_blocks(depth, channels)  # refuses a depth out of range, before all else
         shared = {}
         precisions = [_LayersAtPrecision(shared, b, num_classes, scheme) for b in bits]
         # The first convolution is the same at all precisions, and computed once.
-        images, x = _stem(self.arguments, precisions[0])
-        outputs = [_resnet(x, depth, channels, make) for make in precisions]
+        images, x = blocks.image_input(self.arguments)
+        x = precisions[0].conv(x, "stem", channels[0])
+        outputs = [make.logits(resnet.features(x, depth, channels, make)) for make in precisions]
         submodels = [_submodel_at(number) for number in bits]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
 
     def build_submodel(self, submodel):
+        depth, channels = (self.arguments[key] for key in ("depth", "channels"))
         plain = _PlainLayers(self.arguments["num_classes"], *submodel.choice)
-        images, x = _stem(self.arguments, plain)
-        logits = _resnet(x, self.arguments["depth"], self.arguments["channels"], plain)
-        return keras.Model(images, logits, name=submodel.name)
+        images, x = blocks.image_input(self.arguments)
+        x = resnet.features(plain.conv(x, "stem", channels[0]), depth, channels, plain)
+        return keras.Model(images, plain.logits(x), name=submodel.name)
 
     def weights_of(self, submodel, layer):
         if codes := self.codes_of(submodel, layer):
@@ -129,43 +124,13 @@ def _submodel_at(bits):
 
 def _check_precisions(bits, scheme):
     known = (*range(1, 9), quantized.FLOAT)
-    ascending = list(bits) == sorted(set(bits))
-    if not bits or not ascending or not all(isinstance(b, int) and b in known for b in bits):
-        raise ValueError(
-            "Expected numbers of bits from 1 to 8 and 32, ascending, such as 1,2,4,8,32. "
-            f"Received: bits={bits!r}"
-        )
-    if scheme not in quantized.SCHEMES:
-        raise ValueError(
-            f"Expected a scheme from {', '.join(quantized.SCHEMES)}. Received: scheme={scheme!r}"
-        )
-
-
-def _stem(settings, make):
-    """Symbolic images, and the first convolution of them."""
-    images = keras.Input((settings["image_size"],) * 2 + (3,), name="image")
-    x = layers.prepare_images(images, settings["mean"], settings["std"])
-    return images, make.conv(x, "stem", settings["channels"][0], 3)
-
-
-def _resnet(x, depth, channels, make):
-    """The graph of one precision, from the first convolution to logits; `make` makes its layers."""
-    x = make.relu(make.norm(x, "stem"))
-    for stage, filters in enumerate(channels, 1):
-        for block in range(1, resnet.count_blocks(depth, channels) + 1):
-            strides = 2 if stage > 1 and block == 1 else 1
-            x = _basic_block(x, f"stage_{stage}_block_{block}", filters, strides, make)
-    return make.logits(keras.layers.GlobalAveragePooling2D()(x))
-
-
-def _basic_block(x, name, filters, strides, make):
-    shortcut, first, second = x, f"{name}_conv_1", f"{name}_conv_2"
-    if strides != 1 or x.shape[-1] != filters:
-        shortcut = make.conv(blocks.subsample(x, strides), f"{name}_shortcut", filters, 1)
-        shortcut = make.norm(shortcut, f"{name}_shortcut")
-    x = make.relu(make.norm(make.quantized_conv(x, first, filters, strides), first))
-    x = make.norm(make.quantized_conv(x, second, filters, 1), second)
-    return make.relu(keras.layers.Add()([x, shortcut]))
+    checks.check(
+        bits and checks.is_ascending(bits) and all(isinstance(b, int) and b in known for b in bits),
+        "numbers of bits from 1 to 8 and 32, ascending, such as 1,2,4,8,32",
+        bits=bits,
+    )
+    schemes = quantized.SCHEMES
+    checks.check(scheme in schemes, f"a scheme from {', '.join(schemes)}", scheme=scheme)
 
 
 class _LayersAtPrecision:
@@ -180,18 +145,21 @@ class _LayersAtPrecision:
     def _layer(self, name, make):
         """The shared layer of a name, made by the first precision."""
         if name not in self._shared:
-            self._shared[name] = make(name)
+            self._shared[name] = make()
         return self._shared[name]
 
-    def conv(self, x, name, filters, kernel_size):
-        return self._layer(name, lambda name: _conv(name, filters, kernel_size))(x)
-
-    def quantized_conv(self, x, name, filters, strides):
-        layer = self._layer(
+    def conv(self, x, name, filters, kernel_size=3, strides=1):
+        if _QUANTIZED.fullmatch(name):
+            arguments = filters, kernel_size, strides, self._scheme
+            layer = self._layer(name, lambda: quantized.QuantizedConv2D(*arguments, name=name))
+            return layer(x, bits=self._bits)
+        settings = {"padding": "same", "use_bias": False, "name": name}
+        return self._layer(
             name,
-            lambda name: quantized.QuantizedConv2D(filters, 3, strides, self._scheme, name=name),
-        )
-        return layer(x, bits=self._bits)
+            lambda: keras.layers.Conv2D(
+                filters, kernel_size, kernel_initializer=blocks.he_normal(), **settings
+            ),
+        )(x)
 
     def norm(self, x, name):
         name = f"{_submodel_at(self._bits).name}_{name}_norm"
@@ -201,46 +169,22 @@ class _LayersAtPrecision:
         return blocks.relu(x)
 
     def logits(self, x):
-        settings = blocks.pytorch_uniform(x.shape[-1])
-        layer = self._layer("logits", lambda name: _dense(name, self._num_classes, **settings))
-        return name_logits(layer(x), _submodel_at(self._bits))
+        settings = {"dtype": "float32", "name": "logits", **blocks.pytorch_uniform(x.shape[-1])}
+        layer = self._layer("logits", lambda: keras.layers.Dense(self._num_classes, **settings))
+        return blocks.name_logits(layer(x), _submodel_at(self._bits))
 
 
-class _PlainLayers:
-    """Makes the layers of a single precision: Keras's own, loadable without this package."""
+class _PlainLayers(blocks.PlainLayers):
+    """Makes the layers of a single precision."""
 
     def __init__(self, num_classes, bits):
-        self._num_classes = num_classes
+        super().__init__(num_classes)
         self._bits = bits
 
-    def conv(self, x, name, filters, kernel_size, strides=1):
-        return _conv(name, filters, kernel_size, strides)(x)
-
-    def quantized_conv(self, x, name, filters, strides):
-        return self.conv(quantized.quantize_activation(x, self._bits), name, filters, 3, strides)
+    def conv(self, x, name, filters, kernel_size=3, strides=1):
+        if _QUANTIZED.fullmatch(name):
+            x = quantized.quantize_activation(x, self._bits)
+        return super().conv(x, name, filters, kernel_size, strides)
 
     def norm(self, x, name):
-        layer = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")
-        return layer(x)
-
-    def relu(self, x):
-        return keras.layers.ReLU()(x)
-
-    def logits(self, x):
-        return _dense("logits", self._num_classes)(x)
-
-
-def _conv(name, filters, kernel_size, strides=1):
-    return keras.layers.Conv2D(
-        filters,
-        kernel_size,
-        strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=blocks.he_normal(),
-        name=name,
-    )
-
-
-def _dense(name, units, **settings):
-    return keras.layers.Dense(units, dtype="float32", name=name, **settings)
+        return super().norm(x, f"{name}_norm")

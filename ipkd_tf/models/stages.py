@@ -12,19 +12,12 @@ IMAGE = "image"
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What is left to compute for one output of a network when the smaller ones are known.
+    """What is left to compute for one output of a network when the smaller ones are known."""
 
-    Attributes:
-        name: Of the sub-model.
-        body: `Piece` that computes what later stages need too, or None if there is no such thing.
-        head: `Piece` that computes the logits; without it the next stage can still run.
-        keeps: Names of all tensors that later stages need, whoever computed them.
-    """
-
-    name: str
-    body: "Piece | None"
-    head: "Piece"
-    keeps: tuple
+    name: str  # of the sub-model
+    body: "Piece | None"  # what later stages need too, if there is such a thing
+    head: "Piece"  # the logits; without it the next stage can still run
+    keeps: tuple  # names of all tensors that later stages need, whoever computed them
 
     @property
     def inputs(self):
@@ -51,11 +44,7 @@ class Stage:
         return {name: tensors[name] for name in self.keeps}
 
     def run(self, tensors):
-        """Computes the stage on `{"image": images}`, or on what the stage before it returned.
-
-        Returns:
-            The logits `[batch, classes]`, and the dict of tensors for the next stage.
-        """
+        """The logits, and the tensors for the next stage; the first takes `{"image": images}`."""
         tensors = self.advance(tensors)
         return self.answer(tensors), self.keep(tensors)
 
@@ -81,17 +70,8 @@ def partition(network):
     Stage k computes what output k needs and no earlier stage has computed. The stages in a row
     compute each operation of the network at most once, and the same logits. Exits continue where
     the one before stopped; widths share no more than the normalised image. The part of a stage
-    that only its own output needs is its head, which may be left out.
-
-    Args:
-        network: Functional `keras.Model` of one input, with one output of logits for each
-            sub-model, smallest first.
-
-    Returns:
-        Tuple of `Stage`, smallest first.
-
-    Raises:
-        ValueError: The network is not as described.
+    that only its own output needs is its head, which may be left out. ValueError unless the network
+    has one input, and one output of logits for each sub-model.
 
     Example:
         >>> tensors = {"image": tf.constant(images)}

@@ -1,14 +1,14 @@
 """Universally slimmable MobileNet-V1: any width of a range, all trained in one network."""
 
 import re
-import types
 
 import keras
 import tensorflow as tf
 
-from ipkd_tf.models import flexible, layers
+from ipkd_tf.models import checks
 from ipkd_tf.models import slimmable_mobilenet_v1 as slimmable
-from ipkd_tf.models.shared_norm import SharedBatchNormalization, SharedNormNetwork
+from ipkd_tf.models.blocks import prepare
+from ipkd_tf.models.shared_norm import SharedBatchNormalization, SharedNormNetwork, draw_uniform
 from ipkd_tf.models.slimmable_mobilenet_v1 import at_width
 
 _NAME = re.compile(r"(?:width_)?(\d*\.?\d+)")
@@ -26,8 +26,7 @@ class USMobileNetV1(SharedNormNetwork):
     Args:
         num_classes: Number of classes.
         image_size: Height and width of the images, pixels.
-        mean: Per channel mean of the images, as a share of 255.
-        std: Per channel standard deviation of the images, as a share of 255.
+        mean, std: Those of each channel of the images, as shares of 255.
         widths: The named width multipliers in (0, 1], ascending; the first and the last are the
             ends of the range.
         draws: Random widths of each training step.
@@ -38,9 +37,6 @@ class USMobileNetV1(SharedNormNetwork):
     Returns:
         Logits `[batch, num_classes]` for each named width, narrowest first. `submodel("width_0.6")`
         is a width that was never named, once it is recalibrated.
-
-    Raises:
-        ValueError: A setting is out of range.
 
     Example:
         >>> network = USMobileNetV1(num_classes=100)
@@ -64,42 +60,32 @@ class USMobileNetV1(SharedNormNetwork):
         stem_strides=1,
         name=None,
     ):
-        slimmable.check_arguments(
-            num_classes, image_size, mean, std, widths, stem, blocks, stem_strides
+        images, x = slimmable.check_input(self.arguments)
+        checks.check(
+            len(widths) > 1 and isinstance(draws, int) and draws >= 0,
+            "two widths or more, the ends of the range, and a number of draws",
+            widths=widths,
+            draws=draws,
         )
-        if len(widths) < 2 or not isinstance(draws, int) or draws < 0:
-            raise ValueError(
-                "Expected two widths or more, the ends of the range, and a number of draws. "
-                f"Received: widths={widths!r}, draws={draws!r}"
-            )
-        images = keras.Input((image_size, image_size, 3), name="image")
-        x = layers.prepare_images(images, mean, std)
-        shared = _SharedLayers(num_classes, stem, blocks, stem_strides, widths)
-        outputs = [
-            slimmable.mobilenet(x, stem, blocks, at_width(width), _LayersAt(shared, number, width))
-            for number, width in enumerate(widths)
-        ]
         submodels = [slimmable.submodel_at(width) for width in widths]
+        shared = _SharedLayers(self.arguments, submodels)
+        outputs = [
+            slimmable.mobilenet(x, self.arguments, at_width(width), shared.of(submodel))
+            for width, submodel in zip(widths, submodels, strict=True)
+        ]
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
-        # A plain attribute: its layers are tracked as parts of the graph.
-        object.__setattr__(self, "_shared", shared)
+        self.keep(_shared=shared)
 
-    def resolve(self, which):
-        """Returns the `Submodel` of a number, a name or a value; any width of the range has one.
-
-        Raises:
-            IndexError, ValueError: There is none.
-        """
-        name = which.name if isinstance(which, flexible.Submodel) else which
-        match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    def parse(self, name):
+        match = _NAME.fullmatch(name)
         if match is None:
-            return super().resolve(which)
+            return None
         width, (low, *_, high) = float(match[1]), self.arguments["widths"]
-        if not low <= width <= high:
-            raise ValueError(
-                f"Expected a width from {low} to {high}, such as width_{high}. "
-                f"Received: submodel={name!r}"
-            )
+        checks.check(
+            low <= width <= high,
+            f"a width from {low} to {high}, such as width_{high}",
+            submodel=name,
+        )
         return slimmable.submodel_at(width)
 
     def space(self):
@@ -111,18 +97,12 @@ class USMobileNetV1(SharedNormNetwork):
         return self.resolve(str(genes["width"]))
 
     def build_submodel(self, submodel):
-        return slimmable.build_plain(types.SimpleNamespace(**self.arguments), submodel)
+        return slimmable.build_plain(self.arguments, submodel)
 
     def draw(self, seed, step):
         """Returns the widths of a step, float64 `[draws + 2]`, ascending: ends, random between."""
         low, *_, high = self.arguments["widths"]
-        between = tf.random.stateless_uniform(
-            [self.arguments["draws"]],
-            tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)]),
-            low,
-            high,
-            tf.float64,
-        )
+        between = draw_uniform(seed, step, [self.arguments["draws"]], low, high, tf.float64)
         ends = tf.constant([[low], [high]], tf.float64)
         return tf.concat([ends[0], tf.sort(between), ends[1]], axis=0)
 
@@ -131,17 +111,15 @@ class USMobileNetV1(SharedNormNetwork):
         return self.arguments["draws"] + 2
 
     def train_logits(self, images, drawn=None):
-        """Computes the logits at the widths that `draw` returned; see `FlexibleNetwork`."""
         low, *_, high = self.arguments["widths"]
-        x = layers.prepare_images(images, self.arguments["mean"], self.arguments["std"])
+        x = prepare(images, self.arguments)
         # The ends are known when the step is traced, which makes them faster.
-        between = [self._logits(x, _at_tensor(drawn[k])) for k in range(1, self.drawn - 1)]
-        narrowest, widest = (self._logits(x, at_width(width)) for width in (low, high))
+        between = [_at_tensor(drawn[k]) for k in range(1, self.drawn - 1)]
+        *between, narrowest, widest = (
+            slimmable.mobilenet(x, self.arguments, at, self._shared)
+            for at in (*between, at_width(low), at_width(high))
+        )
         return [narrowest, *between, widest], []
-
-    def _logits(self, x, at):
-        stem, blocks = self.arguments["stem"], self.arguments["blocks"]
-        return slimmable.mobilenet(x, stem, blocks, at, _LayersAt(self._shared))
 
 
 def _at_tensor(width):
@@ -157,39 +135,29 @@ def _at_tensor(width):
 
 
 class _SharedLayers(slimmable.SharedLayers):
-    """The layers of the widest network and their normalisations, shared by all widths."""
+    """The same with normalisations that all widths share.
 
-    def __init__(self, num_classes, stem, blocks, stem_strides, widths):
-        super().__init__(num_classes, stem, blocks, stem_strides)
-        outputs = {"stem": stem}
-        for number, (channels, _) in enumerate(blocks, 1):
+    They normalise by the batch, or `of` a named width by its statistics.
+    """
+
+    def __init__(self, settings, submodels):
+        super().__init__(settings)
+        self.named = submodels
+        outputs = {"stem": settings["stem"]}
+        for number, (channels, _) in enumerate(settings["blocks"], 1):
             outputs[f"block_{number}_depthwise"] = outputs[next(reversed(outputs))]
             outputs[f"block_{number}_pointwise"] = channels
         self.norms = {
             f"{layer}_norm": SharedBatchNormalization(
-                [slimmable.channels_at(channels, width) for width in widths], name=f"{layer}_norm"
+                [slimmable.channels_at(channels, *one.choice) for one in submodels],
+                name=f"{layer}_norm",
             )
             for layer, channels in outputs.items()
         }
 
-
-class _LayersAt:
-    """Calls the shared layers; normalises by the batch, in inference by a named width's number."""
-
-    def __init__(self, shared, number=None, width=None):
-        self.shared, self.number, self.width = shared, number, width
-
-    def conv(self, x, name, filters, kernel_size):
-        return self.shared.convs[name](x, filters=filters)
-
-    def depthwise(self, x, name, strides):
-        return self.shared.convs[name](x)
-
     def norm(self, x, name):
-        return self.shared.norms[name](x, submodel=self.number)
+        number = self.named.index(self.submodel) if self.submodel else None
+        return self.norms[name](x, submodel=number)
 
-    def dense(self, x, name):
-        logits = self.shared.logits(x)
-        if self.number is None:
-            return tf.cast(logits, tf.float32)
-        return slimmable.name_logits(logits, slimmable.submodel_at(self.width))
+    def logits(self, x):
+        return super().logits(x) if self.submodel else tf.cast(self.dense(x), tf.float32)

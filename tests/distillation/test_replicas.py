@@ -87,6 +87,18 @@ class ReplicasTest(ReplicasTestCase):
             apart, _ = trained("two_exits", "ipkd", synchronized=False)
         self.assertGreater(largest_difference(weights, apart), 1e-3)
 
+    @parameterized.parameters({}, {"global_clipnorm": 0.5}, {"clipnorm": 0.5}, {"clipvalue": 0.5})
+    def test_accumulated_gradients_are_refused(self, **clipping):
+        network = models.from_preset(FAMILIES["two_exits"][0], num_classes=CLASSES)
+        optimizer = optimizers.SGD(0.05, gradient_accumulation_steps=2, **clipping)
+        distillation.InplaceDistiller(network).compile(optimizer)  # one device
+        with self.strategy.scope():
+            network = models.from_preset(FAMILIES["two_exits"][0], num_classes=CLASSES)
+            distiller = distillation.InplaceDistiller(network)
+            for wrapped in (optimizer, keras.optimizers.LossScaleOptimizer(optimizer)):
+                with self.assertRaisesRegex(ValueError, "2 devices.*gradient_accumulation_steps=2"):
+                    distiller.compile(wrapped)
+
 
 @pytest.mark.slow
 class FamiliesTest(ReplicasTestCase):
@@ -147,6 +159,17 @@ class GradientsTest(tf.test.TestCase, parameterized.TestCase):
         weights, scale = self.step(images, scaling=True)
         self.assertAllEqual(weights, [0.0, 0.0])
         self.assertEqual(scale, 4.0)
+
+    def test_accumulation_and_clipping_on_one_device(self):
+        # Clipped is the mean over the steps: that of [3, 4] and [3, -4] is [3, 0].
+        weights = keras.Variable(np.zeros(2, "float32"))
+        optimizer = optimizers.SGD(1.0, gradient_accumulation_steps=2, global_clipnorm=1.0)
+        optimizer.build([weights])
+        for gradient in ([3.0, 4.0], [3.0, -4.0]):
+            gradients = keras_hooks.sum_over_replicas(optimizer, [tf.constant(gradient)])
+            self.assertAllEqual(weights, [0.0, 0.0])
+            optimizer.apply_gradients([(gradients[0], weights)])
+        self.assertAllClose(weights, [-1.0, 0.0])
 
     def test_loss_scaling_leaves_the_step_as_it_is(self):
         weights, scale = self.step([[3.0, 0.0], [0.0, 4.0]], scaling=True)
