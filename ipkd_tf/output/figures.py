@@ -7,16 +7,9 @@ LINES = ("-", "--", "-.", ":")
 
 
 def figure(panels, title, size=(6, 4.5), **layout):
-    """A figure of panels, each with a grid.
+    """A figure of panels side by side, or (rows, columns) of them, with grids; and their axes.
 
-    Args:
-        panels: How many, side by side; or (rows, columns).
-        title: Above all.
-        size: Of a panel, inches.
-        **layout: `sharex`, `sharey` of `Figure.subplots`.
-
-    Returns:
-        (figure, array of its axes, row by row).
+    `size` is a panel's in inches, `layout` the `sharex` and `sharey` of `Figure.subplots`.
     """
     # Without pyplot: no display is needed and no figure stays open.
     from matplotlib.figure import Figure
@@ -51,6 +44,14 @@ def style(number, count, label=None):
         "markersize": 5,
         **({} if label is None else {"label": plain(label)}),
     }
+
+
+def plot_accuracy(axes, rows, *style, **keywords):
+    """A line of test scores: accuracy in percent over multiply-adds in millions; its points."""
+    points = [row["multiply_adds"] / 1e6 for row in rows], [100 * row["accuracy"] for row in rows]
+    axes.plot(*points, *style, **keywords)
+    axes.set(xlabel="multiply-adds per image (millions)", ylabel="test accuracy (%)")
+    return points
 
 
 def name_points(axes, names, x, y):

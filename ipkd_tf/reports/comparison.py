@@ -20,8 +20,6 @@ class Comparison:
     """The methods side by side on one network and data set.
 
     Attributes:
-        model: Such as msdnet.
-        dataset: Such as cifar10.
         baseline: The method that differences are to.
         rows: The rows of the runs (see `runs.COLUMNS`) with `variant`, and accuracies in percent.
         cells: `pandas.DataFrame` with one row per method, variant and sub-model, and per average
@@ -58,10 +56,9 @@ class Comparison:
 
     @property
     def training(self):
-        """What each column takes to have all its sub-models: a frame by method and variant.
+        """What each column takes to have all its sub-models, the mean over seeds, as a frame.
 
-        Columns: networks, and their parameters (NaN if unknown) and training seconds together, the
-        mean over the seeds.
+        Columns: networks, and their parameters (NaN if unknown) and training seconds together.
         """
         rows = self.rows.drop_duplicates("source")
         rows = rows.assign(parameters=rows["network_parameters"].replace(0, float("nan")))

@@ -92,15 +92,15 @@ def write(directory, comparisons, left_out=None, formats=FORMATS):
         raise ValueError(f"Expected some of {', '.join(FORMATS)}. Received: formats={unknown}")
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    texts = {
+    makers = {
         "markdown": ("report.md", lambda: markdown(comparisons, left_out)),
         "csv": ("summary.csv", lambda: summary(comparisons).round(4).to_csv(index=False)),
         "latex": ("report.tex", lambda: latex(comparisons)),
     }
-    written = []
-    for name, make in (texts[form] for form in formats):
-        files.write_text(directory / name, make())
-        written.append(directory / name)
+    texts = {directory / makers[form][0]: makers[form][1]() for form in formats}
+    for path, text in texts.items():
+        files.write_text(path, text)
+    written = [*texts]
     endings = {"markdown": "png", "latex": "pdf"}
     endings = [ending for form, ending in endings.items() if form in formats]
     for name, comparison in _by_file_name(comparisons).items() if endings else ():
@@ -125,13 +125,13 @@ def fill(text, comparisons):
     """
     by_name = {(one.model, one.dataset): one for one in comparisons}
     complete = {match.start() for match in _MARKED.finditer(text)}
-    marks = list(_MARK.finditer(text))
+    marks = {mark.start(): mark[0] for mark in _MARK.finditer(text)}
     if not marks:
         raise ValueError(
             "Expected marks in the file, such as <!-- report: msdnet_small cifar10 --> and "
             "<!-- end -->. Received: none"
         )
-    if open_marks := [mark[0] for mark in marks if mark.start() not in complete]:
+    if open_marks := [mark for start, mark in marks.items() if start not in complete]:
         raise ValueError(
             "Expected <!-- report: MODEL DATASET --> or ... DATASET differences -->, and "
             f"<!-- end --> before any other comment. Received: {open_marks[0]!r}"

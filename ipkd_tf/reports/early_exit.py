@@ -14,13 +14,7 @@ _UNITS = {"multiply_adds": ("multiply-adds (millions)", 1e6), "milliseconds": ("
 
 
 def text(study, rows, quantity):
-    """The sub-models and the curve as two tables.
-
-    Args:
-        study: `study.Study`.
-        rows: Of its `curve`.
-        quantity: `multiply_adds` or `milliseconds`, what its costs are.
-    """
+    """The sub-models of a `Study` and the rows of its curve as two tables."""
     label, unit = _UNITS[quantity]
 
     def cost(value):

@@ -12,14 +12,9 @@ _BATCH = 250
 
 
 def combine(networks):
-    """Returns an anytime classifier: output m has the mean probabilities of the first m networks.
+    """An anytime classifier: output m has the mean probabilities of the first m networks.
 
-    Args:
-        networks: Flexible networks or other models of logits, of which the largest sub-models
-            count, from images of one shape to the same classes.
-
-    Returns:
-        A functional `keras.Model` of logits, sub-model m costing as much as m networks together.
+    Of flexible networks the largest sub-models count. Output m costs as much as m networks.
 
     Source: Huang et al., Multi-Scale Dense Networks, ICLR 2018, section 5, "ensembles".
     """
@@ -36,16 +31,9 @@ def combine(networks):
 
 
 def evaluate(runs):
-    """Scores and costs on the test images of ensembles of the first 1, 2, ... runs, cheapest first.
+    """Rows of `evaluation.evaluate` of ensembles of the first 1, 2, ... runs, cheapest first.
 
-    Args:
-        runs: `FinishedRun`s on the same data.
-
-    Returns:
-        One dict per ensemble as of `evaluation.evaluate`; its name is that of the run it adds.
-
-    Raises:
-        ValueError: Two runs are of different data.
+    The name of each is that of the run it adds; ValueError if two runs are of different data.
     """
     runs = sorted(runs, key=lambda run: run.rows[-1]["multiply_adds"])
     check_same_test_images(runs)
@@ -66,23 +54,12 @@ def check_same_test_images(runs):
 
 
 def draw(rows, against):
-    """Test accuracy by multiply-adds: the ensemble's line and one for each flexible run.
-
-    Args:
-        rows: Of `evaluate`.
-        against: `FinishedRun`s.
-
-    Returns:
-        A matplotlib figure, for `output.figures.save`.
-    """
+    """Figure of test accuracy by multiply-adds: a line of `evaluate`, one for each flexible run."""
     lines = {"ensemble of independent networks": rows}
-    lines |= {f"{run.result['name']}, seed {run.result['seed']}": run.rows for run in against}
+    lines |= {run.title: run.rows for run in against}
     figure, (axes,) = figures.figure(1, "Independent networks and one flexible network")
     for number, (label, points) in enumerate(lines.items()):
-        costs = [row["multiply_adds"] / 1e6 for row in points]
-        accuracies = [100 * row["accuracy"] for row in points]
-        axes.plot(costs, accuracies, **figures.style(number, len(lines), label))
-    axes.set(xlabel="multiply-adds per image (millions)", ylabel="test accuracy (%)")
+        figures.plot_accuracy(axes, points, **figures.style(number, len(lines), label))
     figures.log_scale(axes)
     axes.legend(fontsize="small")
     return figure

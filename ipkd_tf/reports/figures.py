@@ -11,14 +11,9 @@ _STRONGEST = "ipkd_ta_m"  # The method the paper proposes has the strongest colo
 
 
 def draw(comparison):
-    """Accuracy by sub-model and by multiply-adds; bars are one standard deviation.
+    """Figure of accuracy by sub-model and by multiply-adds; bars are one standard deviation.
 
-    Args:
-        comparison: `Comparison`. Where it has the paper's figures, they are a third panel, on the
-            same scale.
-
-    Returns:
-        A matplotlib figure, for `output.figures.save`.
+    Where the comparison has the paper's figures, they are a third panel on the same scale.
     """
     has_paper = comparison.cells["paper"].notna().any()
     title = f"{comparison.model} on {comparison.dataset}"

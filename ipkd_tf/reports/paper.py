@@ -61,15 +61,9 @@ def title(method, variant=""):
 
 
 def accuracies(model, dataset):
-    """The paper's table of a network and data set, its last row the average over the sub-models.
+    """The paper's table of a network and data set in percent; None if the paper has none.
 
-    Args:
-        model: Such as msdnet. A reduced network has no table of its own.
-        dataset: Such as cifar100.
-
-    Returns:
-        `pandas.DataFrame` in percent, an index of sub-models (smallest first, then "average") by
-        columns of methods; None if the paper has none.
+    `pandas.DataFrame`, sub-models (smallest first, then "average") by methods.
 
     Example:
         >>> accuracies("msdnet", "cifar10").loc["exit_7", "ipkd_ta_m"]

@@ -55,15 +55,10 @@ def training(comparison):
     rows = comparison.training
     if rows["networks"].max() == 1:
         return None
-    forms = {"networks": "{:,.0f}", "parameters": "{:,.0f}", "seconds": "{:,.0f}"}
-    cells = {
-        key: ["-" if pd.isna(value) else form.format(value) for value in rows[key]]
-        for key, form in forms.items()
-    }
-    titles = pd.Index([paper.title(*variant) for variant in rows.index], name="method")
-    heads = ["networks", "parameters", "training, seconds"]
+    cells = rows.map(lambda value: "-" if pd.isna(value) else f"{value:,.0f}")
+    cells.index = pd.Index([paper.title(*variant) for variant in rows.index], name="method")
     note = "All networks of a column together, mean over seeds; seconds as each run took them."
-    return Table(pd.DataFrame(cells, titles).set_axis(heads, axis=1), note)
+    return Table(cells.rename(columns={"seconds": "training, seconds"}), note)
 
 
 def _frame(comparison, variants, counts, texts):

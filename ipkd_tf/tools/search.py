@@ -99,18 +99,12 @@ def _candidates(run, held_out, budget):
 
     conditions = trade_off.Conditions(FLAGS.batch_size, FLAGS.threads)
     some = data.draw(held_out.labels, min(_FILE_IMAGES, len(held_out)))
-    images, labels = held_out.images(some), held_out.labels[some]
+    images = held_out.images(some)
+    settings = {"labels": held_out.labels[some], "calibration_images": images}
+    settings |= {"formats": [FLAGS.format], "conditions": conditions}
 
     def measure_file(name):
-        (row,) = trade_off.measure(
-            run.network,
-            images,
-            labels,
-            [FLAGS.format],
-            conditions,
-            calibration_images=images,
-            submodels=[name],
-        )
+        (row,) = trade_off.measure(run.network, images, submodels=[name], **settings)
         return {key: row[key] for key in ("bytes", "milliseconds")}
 
     return search.Candidates(

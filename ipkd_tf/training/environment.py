@@ -54,8 +54,8 @@ def git_commit():
 def devices():
     """Type and, where known, name of each device of this host, such as "GPU NVIDIA A100"."""
 
-    def name(device):
-        return tf.config.experimental.get_device_details(device).get("device_name", "")
-
-    found = tf.config.list_physical_devices()
-    return [f"{device.device_type} {name(device)}".strip() for device in found]
+    details = tf.config.experimental.get_device_details
+    return [
+        f"{device.device_type} {details(device).get('device_name', '')}".strip()
+        for device in tf.config.list_physical_devices()
+    ]

@@ -7,8 +7,6 @@ import time
 import keras
 
 _OVERALL = ("loss", "hard_loss", "soft_loss", "avg_accuracy", "val_loss", "val_avg_accuracy")
-
-
 _SECONDS = 5  # of silence while images are read
 
 

@@ -39,13 +39,7 @@ def score_table(title, rows):
 
 
 def draw(result, history, directory):
-    """Writes training_curve.png and accuracy_multiply_adds.png of a run to a directory.
-
-    Args:
-        result: What `training.run` returns and result.json holds.
-        history: One dict per epoch, with what a line of history.csv has.
-        directory: Where the figures go.
-    """
+    """Writes training_curve.png and accuracy_multiply_adds.png of a run to a directory."""
     directory = pathlib.Path(directory)
     figures.save(_training_curve(result, history), directory / "training_curve.png")
     figures.save(_accuracy_over_multiply_adds(result), directory / "accuracy_multiply_adds.png")
@@ -77,19 +71,12 @@ def _training_curve(result, history):
 
 def _accuracy_over_multiply_adds(result):
     figure, (axes,) = figures.figure(1, title(result))
-    _plot_epoch(axes, result, "best", "o-", color="black")
-    if result["last_epoch"] != result["best_epoch"]:
-        _plot_epoch(axes, result, "last", "s--", color="0.55")
-    best = result["best"]
-    points = [(row["multiply_adds"] / 1e6, 100 * row["accuracy"]) for row in best]
-    figures.name_points(axes, [row["name"] for row in best], *zip(*points, strict=True))
-    axes.set(xlabel="multiply-adds per image (millions)", ylabel="test accuracy (%)")
+    epochs = {"best": result["best_epoch"], "last": result["last_epoch"]}
+    labels = {which: f"{which} epoch ({epoch})" for which, epoch in epochs.items()}
+    style = {"color": "black", "label": labels["best"]}
+    points = figures.plot_accuracy(axes, result["best"], "o-", **style)
+    figures.name_points(axes, [row["name"] for row in result["best"]], *points)
+    if epochs["last"] != epochs["best"]:
+        figures.plot_accuracy(axes, result["last"], "s--", color="0.55", label=labels["last"])
     axes.legend(loc="lower right")
     return figure
-
-
-def _plot_epoch(axes, result, which, style, color):
-    cost = [row["multiply_adds"] / 1e6 for row in result[which]]
-    scores = [100 * row["accuracy"] for row in result[which]]
-    label = f"{which} epoch ({result[f'{which}_epoch']})"
-    axes.plot(cost, scores, style, color=color, label=label)

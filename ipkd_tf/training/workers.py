@@ -18,8 +18,6 @@ _LOST = (
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
 )
-
-
 _STEPS_BETWEEN_QUESTIONS = 16
 _SECONDS_BEFORE_A_WORD, _SECONDS_BETWEEN_WORDS = 3, 60
 
@@ -39,8 +37,8 @@ def read_cluster():
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             "TF_CONFIG must list the workers of the cluster and say which this is, as JSON (see "
-            f"docs/several_devices.md, Several hosts; {error!r}). Received: "
-            f"strategy='multi_worker', TF_CONFIG={text!r}"
+            f"docs/several_devices.md; {error!r}). Received: strategy='multi_worker', "
+            f"TF_CONFIG={text!r}"
         ) from error
     return own, list(tasks.values())
 
@@ -50,9 +48,9 @@ def wait_for_peers(own, peers):
 
     Each listens on its own port until it has reached all others.
     """
-    several = len(peers) + 1
     say = time.monotonic() + _SECONDS_BEFORE_A_WORD
     with _listen(own) if peers else contextlib.nullcontext():
+        several = len(peers) + 1
         while peers := [address for address in peers if not _answers(address)]:
             if time.monotonic() >= say:
                 text = f"waiting for {len(peers)} of {several} workers at {', '.join(peers)}"
@@ -93,8 +91,7 @@ def is_chief(strategy):
     if count(strategy) == 1:
         return True
     resolver = strategy.cluster_resolver
-    first = "chief" if "chief" in _training_tasks(strategy) else "worker"
-    return (resolver.task_type, resolver.task_id) == (first, 0)
+    return (resolver.task_type, resolver.task_id) == (next(iter(_training_tasks(strategy))), 0)
 
 
 def _training_tasks(strategy):
