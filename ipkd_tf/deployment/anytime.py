@@ -83,16 +83,13 @@ class Anytime:
         """Seconds of each stage for images of this shape."""
         shape = tuple(np.shape(images))
         if shape not in self._seconds:
-            # The first calls trace and warm up.
-            rounds = [self._rehearse(images) for _ in range(2 + _REHEARSALS)]
+            rounds = []
+            for _ in range(2 + _REHEARSALS):  # The first calls trace and warm up.
+                times = [self._clock()]
+                times += (self._clock() for _ in self.logits(images))
+                rounds.append(np.diff(times))
             self._seconds[shape] = np.percentile(rounds[2:], _PERCENTILE, axis=0)
         return self._seconds[shape]
-
-    def _rehearse(self, images):
-        times = [self._clock()]
-        for _ in self.logits(images):
-            times.append(self._clock())
-        return np.diff(times)
 
 
 def _compiled(parts, image_shape):

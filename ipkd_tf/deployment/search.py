@@ -143,13 +143,12 @@ def table(rows, quantity):
     others = [
         key for key in rows[0] if key in (*COUNTS, "bytes", "milliseconds") and key != quantity
     ]
-    columns = [(key.replace("_", "-"), key, _form(key)) for key in (quantity, *others)]
+    columns = [
+        (key.replace("_", "-"), key, "{:.3f}" if key == "milliseconds" else "{:,}")
+        for key in (quantity, *others)
+    ]
     head = [("sub-model", "name", "{}"), ("accuracy %", "accuracy", tables.percent)]
     return tables.text(rows, head + columns)
-
-
-def _form(quantity):
-    return "{:.3f}" if quantity == "milliseconds" else "{:,}"
 
 
 def draw(rows, named, budget, title, path):

@@ -11,6 +11,7 @@ from ipkd_tf.models import cost, flexible
 from ipkd_tf.output import figures, tables
 
 _HEAD = [("sub-model", "name", "{}"), ("format", "format", "{}")]
+_COMPARED = ("accuracy", "largest_difference", "equal_decisions")
 _MEASURED = [
     ("accuracy %", "accuracy", tables.percent),
     ("bytes", "bytes", "{:,}"),
@@ -95,23 +96,20 @@ def measure(
             for format in formats:
                 entry = document["formats"][format]
                 path = pathlib.Path(directory, entry["path"])
-                figures_of_file = _measure_file(path, entry, images, conditions)
-                measured.append({"name": name, "format": format, **costs, **figures_of_file})
+                row = {"name": name, "format": format, **costs}
+                row |= {key: entry["checks"][0][key] for key in _COMPARED}
+                times = _time(path, images, conditions)
+                row |= {"bytes": entry["bytes"], "milliseconds": times["median_ms"]}
+                measured.append({**row, "p95_ms": times["p95_ms"]})
     return measured
 
 
-def _measure_file(path, entry, images, conditions):
-    opened = readers.open_model(path, conditions.threads or None)
-    batch, (check,) = images[: conditions.batch_size], entry["checks"]
-    times = latency.measure(lambda: opened(batch, opened.largest), repeats=conditions.repeats)
-    return {
-        "accuracy": check["accuracy"],
-        "largest_difference": check["largest_difference"],
-        "equal_decisions": check["equal_decisions"],
-        "bytes": entry["bytes"],
-        "milliseconds": times["median_ms"],
-        "p95_ms": times["p95_ms"],
-    }
+def _time(path, images, conditions):
+    opened, batch = (
+        readers.open_model(path, conditions.threads or None),
+        images[: conditions.batch_size],
+    )
+    return latency.measure(lambda: opened(batch, opened.largest), repeats=conditions.repeats)
 
 
 def table(rows):

@@ -60,12 +60,11 @@ def export(classifier, path, format="saved_model", images=None, exits=None, fact
     with files.replacing(path) as aside:
         write = _write_saved_model if format == "saved_model" else _write_stages
         rows = write(classifier, aside, format)
-        thresholds = [*classifier.thresholds, None]
-        described = zip(classifier.names, thresholds, classifier.temperatures, strict=True)
+        settings = classifier.names, [*classifier.thresholds, None], classifier.temperatures
         document = {
             "submodels": [
-                dict(zip(("name", "threshold", "temperature"), row, strict=True))
-                for row in described
+                {"name": name, "threshold": threshold, "temperature": temperature}
+                for name, threshold, temperature in zip(*settings, strict=True)
             ],
             "confidence": classifier.confidence,
             "stages": rows,
@@ -74,7 +73,7 @@ def export(classifier, path, format="saved_model", images=None, exits=None, fact
             **(facts or {}),
             "formats": {format: manifest.describe(aside)},
         }
-        manifest.write(document, aside)
+        files.write_json(aside / manifest.NAME, document)
         return None if images is None else _agreement(aside, format, images, exits)
 
 

@@ -1,5 +1,6 @@
 """manifest.json: what an exported directory holds, and where it came from."""
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -18,10 +19,13 @@ def begin(network, name, rows, class_names=None, run=None):
     """What holds for all formats of one export of a sub-model, or of "all"; see `writing`."""
     shape, classes = list(network.inputs[0].shape[1:]), network.outputs[0].shape[-1]
     content = _CONTENT.get(shape[-1], f"{shape[-1]} channels in 0..255")
+    digest = hashlib.sha256()
+    for weight in network.weights:
+        digest.update(weight.path.encode() + weight.numpy().tobytes())
     document = {
         "submodel": name,
         "submodels": rows,
-        "network": {"class": type(network).__name__, "weights_sha256": _weights_digest(network)},
+        "network": {"class": type(network).__name__, "weights_sha256": digest.hexdigest()},
         "input": {
             "name": "image",
             "dtype": "uint8",
@@ -95,27 +99,13 @@ def describe(path, **facts):
         "files": content,
         **files.rounded(facts),
         "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"ipkd_tf": __version__, **_versions()},
+        "versions": _versions(),
     }
 
 
-def write(document, directory):
-    """Writes manifest.json."""
-    files.write_json(pathlib.Path(directory, NAME), document)
-
-
 def _versions():
-    found = {}
+    found = {"ipkd_tf": __version__}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
-
-
-def _weights_digest(network):
-    digest = hashlib.sha256()
-    for weight in network.weights:
-        digest.update(weight.path.encode() + weight.numpy().tobytes())
-    return digest.hexdigest()

@@ -97,18 +97,12 @@ def export_submodel(
             outdated = []
             limits = dataclasses.asdict(limits)
             document["formats"][format] = manifest.describe(path, checks=checks, tolerance=limits)
-            manifest.write(document, directory)
+            files.write_json(directory / manifest.NAME, document)
     return document
 
 
 def describe(document, directory, formats):
-    """Text about the files of a manifest: their bytes, how they compare, three lines to run them.
-
-    Args:
-        document: What `export_submodel` returned.
-        directory: Where it wrote.
-        formats: Those to describe.
-    """
+    """Text about files of a manifest: their bytes, how they compare, three lines to run them."""
     lines, largest = [], document["submodels"][-1]["name"]
     for format in formats:
         entry = document["formats"][format]
