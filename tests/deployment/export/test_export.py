@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf import models
+from ipkd_tf import data, models
 from ipkd_tf.deployment import export
 from ipkd_tf.deployment.export import converters, formats, serving, writing
 from ipkd_tf.models import cost, flexible
@@ -341,6 +341,16 @@ class DirectoryTest(tf.test.TestCase):
         (check,) = document["formats"]["litert_int8"]["checks"]
         self.assertEqual(check["images"], 8)
         self.assertNotIn("accuracy", check)
+
+    def test_a_large_split_is_read_batch_by_batch(self):
+        images = networks.images(150, side=2)
+        part = data.Examples(images, np.zeros(150, np.int32))
+        with mock.patch.object(part, "read", wraps=part.read) as read:
+            document = self._export(self._network(0.0), ["keras"], images=part, labels=part.labels)
+        sizes = [len(range(150)[call.args[0]]) for call in read.call_args_list]
+        self.assertEqual(sizes, 2 * [64, 64, 22])  # by the network and by the file
+        (check,) = document["formats"]["keras"]["checks"]
+        self.assertEqual((check["images"], check["equal_decisions"]), (150, 1.0))
 
     def test_tolerances_are_of_each_format(self):
         images = networks.images(8, side=2)
