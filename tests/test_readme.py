@@ -21,7 +21,8 @@ from ipkd_tf.training.experiment import Experiment
 from tests import test_train_main
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "runs" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TOP = ("README.md", "runs/README.md", "CONTRIBUTING.md")
+PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").rglob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")
 
 

@@ -27,7 +27,9 @@ def define_flags(values=flags.FLAGS):
 def draw(axes, weights, columns):
     """Draws teacher weights `[n, columns]` as squares with their shares in them."""
     axes.imshow(weights, cmap="Blues", vmin=0, vmax=2)
-    for (i, j), share in ((place, weights[place]) for place in zip(*weights.nonzero(), strict=True)):
+    for (i, j), share in (
+        (place, weights[place]) for place in zip(*weights.nonzero(), strict=True)
+    ):
         axes.text(j, i, f"{share:.2g}", ha="center", va="center", fontsize="small")
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(weights)))
