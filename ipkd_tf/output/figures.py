@@ -1,5 +1,9 @@
 """Figures that look alike, readable in grey and by the colour-blind."""
 
+import base64
+import io
+import pathlib
+
 from ipkd_tf.output import files
 
 MARKERS = "osD^vP*X<>hd"
@@ -76,6 +80,17 @@ def log_scale(axes, which="x"):
 
 
 def save(figure, path):
-    """Writes a figure to a file of which the ending tells the format, whole or not at all."""
-    with files.replacing(path) as aside:
-        figure.savefig(aside, dpi=150)
+    """Writes a figure to a file, whole or not at all; beside a PNG also a PDF. Returns the paths."""
+    path = pathlib.Path(path)
+    paths = list(dict.fromkeys([path, path.with_suffix(".pdf")]))
+    for one in paths:
+        with files.replacing(one) as aside:
+            figure.savefig(aside, dpi=150)
+    return paths
+
+
+def data_uri(figure):
+    """A figure as the address of a picture that holds it, for HTML that stands alone."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,5 +1,6 @@
 """The report as files, and its tables between marks in other Markdown files."""
 
+import html as escaping
 import pathlib
 import re
 
@@ -9,7 +10,21 @@ from ipkd_tf.output import figures as drawing
 from ipkd_tf.output import files
 from ipkd_tf.reports import figures, tables
 
-FORMATS = ("markdown", "csv", "latex")
+FORMATS = ("markdown", "html", "csv", "latex")
+# Names come from files of others: the policy lets no script run, whatever they hold.
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Results</title>
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<style>
+body {{font: 16px/1.5 sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em}}
+img {{max-width: 100%}}
+table {{border-collapse: collapse}}
+td, th {{padding: .2em .8em; border-bottom: 1px solid #ccc}}
+</style></head><body>
+{}
+</body></html>
+"""
 _MARK = re.compile(r"^<!-- report: .*$", re.M)
 # Another comment inside means that the end mark is missing: nothing beyond may be replaced.
 _MARKED = re.compile(
@@ -36,6 +51,18 @@ def markdown(comparisons, left_out=None, figure="{}.png"):
         parts.append("## Not included")
         parts.append("\n".join(f"* {path}: {why}" for path, why in left_out.items()))
     return "\n\n".join(parts) + "\n"
+
+
+def html(comparisons, left_out=None):
+    """The same as one HTML file that holds its pictures."""
+    import markdown as converter
+
+    text = escaping.escape(markdown(comparisons, left_out), quote=False)
+    body = converter.markdown(text, extensions=["tables"])
+    for name, comparison in _by_file_name(comparisons).items():
+        picture = drawing.data_uri(figures.draw(comparison))
+        body = body.replace(f'src="{name}.png"', f'src="{picture}"')
+    return _PAGE.format(body)
 
 
 def latex(comparisons):
@@ -74,7 +101,7 @@ def _by_file_name(comparisons):
 
 
 def write(directory, comparisons, left_out=None, formats=FORMATS):
-    """Writes report.md with PNG figures, summary.csv, and report.tex with PDF figures.
+    """Writes report.md and its figures, report.html, summary.csv, and report.tex with its figures.
 
     Args:
         directory: Created if need be.
@@ -94,6 +121,7 @@ def write(directory, comparisons, left_out=None, formats=FORMATS):
     directory.mkdir(parents=True, exist_ok=True)
     makers = {
         "markdown": ("report.md", lambda: markdown(comparisons, left_out)),
+        "html": ("report.html", lambda: html(comparisons, left_out)),
         "csv": ("summary.csv", lambda: summary(comparisons).round(4).to_csv(index=False)),
         "latex": ("report.tex", lambda: latex(comparisons)),
     }
@@ -101,13 +129,10 @@ def write(directory, comparisons, left_out=None, formats=FORMATS):
     for path, text in texts.items():
         files.write_text(path, text)
     written = [*texts]
-    endings = {"markdown": "png", "latex": "pdf"}
-    endings = [ending for form, ending in endings.items() if form in formats]
-    for name, comparison in _by_file_name(comparisons).items() if endings else ():
-        figure = figures.draw(comparison)
-        for ending in endings:
-            drawing.save(figure, directory / f"{name}.{ending}")
-            written.append(directory / f"{name}.{ending}")
+    ending = "png" if "markdown" in formats else "pdf"  # A PDF comes with each PNG.
+    if {"markdown", "latex"} & {*formats}:
+        for name, comparison in _by_file_name(comparisons).items():
+            written += drawing.save(figures.draw(comparison), directory / f"{name}.{ending}")
     return written
 
 

@@ -74,7 +74,7 @@ def main():
         "curve": rows,
         "environment": environment.describe(),
     }
-    written = ["adapt.csv", "adapt.json", "adapt.png"]
+    written = ["adapt.csv", "adapt.json", "adapt.png", "adapt.pdf"]
     if budget:
         # Before anything is written, as a budget may be too small.
         document["exported"] = _export(run, study, budget, test, directory / budget.text)

@@ -27,8 +27,9 @@ def define_flags(values=flags.FLAGS):
     define("output", "", "Directory; empty: report/ in the directory that holds all runs.")
     define(
         "formats",
-        ["markdown", "csv", "latex"],
-        "markdown (report.md, PNG figures), csv (summary.csv), latex (report.tex, PDF figures).",
+        ["markdown", "html", "csv", "latex"],
+        "markdown (report.md and figures), html (report.html, one file that holds all), csv "
+        "(summary.csv), latex (report.tex and PDF figures).",
     )
     define("csv", "", "File for the scores of every run, one row per sub-model.")
     define(

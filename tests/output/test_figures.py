@@ -26,10 +26,13 @@ class FiguresTest(absltest.TestCase):
         directory = pathlib.Path(self.create_tempdir().full_path)
         figure, axes = figures.figure(2, "two")
         self.assertLen(axes, 2)
-        figures.save(figure, directory / "two.png")
+        written = figures.save(figure, directory / "two.png")
+        self.assertEqual(written, [directory / "two.png", directory / "two.pdf"])
         with Image.open(directory / "two.png") as image:
             self.assertEqual(image.size, (1800, 675))
-        self.assertLen(list(directory.iterdir()), 1)
+        self.assertEqual((directory / "two.pdf").read_bytes()[:5], b"%PDF-")
+        self.assertCountEqual(directory.iterdir(), written)
+        self.assertEqual(figures.save(figure, directory / "b.pdf"), [directory / "b.pdf"])
 
     def test_names_that_read_as_tex_are_shown_as_they_are(self):
         figure, (axes,) = figures.figure(1, "a$x_y_z$")

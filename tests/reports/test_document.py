@@ -1,11 +1,14 @@
 """The report as files, its figures, and tables between marks."""
 
+import base64
 import io
 import os
 import pathlib
+import re
 
 import pandas as pd
 from absl.testing import absltest
+from PIL import Image
 
 from ipkd_tf.reports import comparison, document, figures, paper, runs
 from tests.reports.results import write_result
@@ -24,7 +27,8 @@ class DocumentTest(absltest.TestCase):
     def test_files(self):
         output = self.root / "a" / "report"
         written = document.write(output, [self.one], {"runs/x": "unfinished"})
-        names = ["report.md", "summary.csv", "report.tex", "toy_digits.png", "toy_digits.pdf"]
+        names = ["report.md", "report.html", "summary.csv", "report.tex"]
+        names += ["toy_digits.png", "toy_digits.pdf"]
         self.assertEqual([path.name for path in written], names)
         self.assertCountEqual(os.listdir(output), names)
         text = (output / "report.md").read_text()
@@ -37,8 +41,22 @@ class DocumentTest(absltest.TestCase):
     def test_only_the_formats_asked_for(self):
         document.write(self.root / "report", [self.one], formats=["latex"])
         self.assertCountEqual(os.listdir(self.root / "report"), ["report.tex", "toy_digits.pdf"])
-        with self.assertRaisesRegex(ValueError, "some of markdown, csv, latex.*word"):
+        with self.assertRaisesRegex(ValueError, "some of markdown, html, csv, latex.*word"):
             document.write(self.root, [self.one], formats=["word"])
+
+    def test_html_stands_alone_and_runs_nothing(self):
+        document.write(self.root / "report", [self.one], {"a<script>": "&"}, ["html"])
+        self.assertEqual(os.listdir(self.root / "report"), ["report.html"])
+        text = (self.root / "report" / "report.html").read_text()
+        self.assertNotIn("<script", text)
+        self.assertIn("<li>a&lt;script&gt;: &amp;</li>", text)
+        self.assertIn("default-src 'none'", text)
+        (picture,) = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+        self.assertGreater(Image.open(io.BytesIO(base64.b64decode(picture))).width, 1000)
+        self.assertNotRegex(text, r'(src|href)="(?!data:)')
+        heads = re.findall(r"<tr>\s*<td[^>]*>([^<]*)</td>", text)
+        self.assertEqual(heads[:3], ["exit_1", "exit_2", "average"])
+        self.assertIn("<strong>", text)
 
     def test_summary_in_long_form(self):
         text = document.summary([self.one]).to_csv(index=False)

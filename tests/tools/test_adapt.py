@@ -33,11 +33,12 @@ class AdaptTest(parameterized.TestCase):
         self.assertEqual((status, err), (0, ""))
         directory = self.directory / "adapt"
         self.assertCountEqual(
-            os.listdir(directory), ["adapt.csv", "adapt.json", "adapt.png", "12k"]
+            os.listdir(directory), ["adapt.csv", "adapt.json", "adapt.png", "adapt.pdf", "12k"]
         )
         self.assertCountEqual(os.listdir(directory / "12k"), ["saved_model", "onnx"])
         self.assertIn(
-            f"{directory}: adapt.csv, adapt.json, adapt.png, 12k/saved_model, 12k/onnx", out
+            f"{directory}: adapt.csv, adapt.json, adapt.png, adapt.pdf, 12k/saved_model, 12k/onnx",
+            out,
         )
         self.assertIn("saved_model: 100.00% of 360 images leave where simulated", out)
         document = json.loads((directory / "adapt.json").read_text())

@@ -64,7 +64,7 @@ class ReportTest(parameterized.TestCase):
         (("nowhere",), "Received: 'nowhere'"),
         (("--readme=b.md",), "Expected marks"),
         (("--readme=absent.md",), "absent.md"),
-        (("--formats=word",), "some of markdown, csv, latex"),
+        (("--formats=word",), "some of markdown, html, csv, latex"),
     )
     def test_errors_are_one_line_and_leave_files_alone(self, arguments, message):
         pathlib.Path("b.md").write_text("# no marks\n")

@@ -39,7 +39,7 @@ class SearchTest(absltest.TestCase):
         status, out, err = run_program(search, self.flag, "--budget=125k", "--trials=8")
         self.assertEqual((status, err), (0, ""))
         directory = self.directory / "search"
-        names = ["journal.log", "search.csv", "search.json", "search.png"]
+        names = ["journal.log", "search.csv", "search.json", "search.pdf", "search.png"]
         self.assertCountEqual(os.listdir(directory), names)
         self.assertIn(f"{directory}: {', '.join(names)}", out)
         document = json.loads((directory / "search.json").read_text())

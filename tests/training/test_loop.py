@@ -125,6 +125,7 @@ class OutputsTest(TrainingTest):
                     ".lock",
                 ),
                 *("best.keras", "last.keras", "training_curve.png", "accuracy_multiply_adds.png"),
+                *("training_curve.pdf", "accuracy_multiply_adds.pdf"),
             ],
         )
         self.assertEqual(json.loads((run / "result.json").read_text()), result)

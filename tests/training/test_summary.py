@@ -71,7 +71,8 @@ class FiguresTest(absltest.TestCase):
         directory = pathlib.Path(self.create_tempdir().full_path)
         summary.draw(RESULT, HISTORY, directory)
         sizes = {}
-        for path in directory.iterdir():
+        self.assertLen(list(directory.glob("*.pdf")), 2)
+        for path in directory.glob("*.png"):
             with Image.open(path) as image:
                 sizes[path.name] = image.size
         self.assertEqual(
