@@ -80,7 +80,7 @@ def log_scale(axes, which="x"):
 
 
 def save(figure, path):
-    """Writes a figure to a file, whole or not at all; beside a PNG also a PDF. Returns the paths."""
+    """Writes a figure whole or not at all, and a PDF beside a PNG; returns the paths."""
     path = pathlib.Path(path)
     paths = list(dict.fromkeys([path, path.with_suffix(".pdf")]))
     for one in paths:

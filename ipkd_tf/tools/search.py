@@ -4,8 +4,8 @@
   python -m ipkd_tf search --run=runs/quickstart_us/seed0 --budget=2ms --trials=40
 
 Each candidate's statistics are estimated from training images, its accuracy on held-out ones; the
-test images only say what the chosen one reaches. search.csv, search.json and search.png (and .pdf) go to
-RUN/search; a search that was interrupted goes on from its journal there.
+test images only say what the chosen one reaches. search.csv, search.json and the picture
+go to RUN/search; a search that was interrupted goes on from its journal there.
 """
 
 import hashlib
