@@ -38,6 +38,8 @@ class CNMM(SharedNormNetwork):
         nodes: Nodes of each scale after its input, K.
         cost_weight: Weight of the expected multiply-adds, as a share of the most, in the loss.
         entropy_weight: Weight of the entropy of the probabilities, which is made large.
+        sampled: Whether a step trains one path of each sub-model; else the mean passes themselves,
+            all links computed, as a second run that starts from the weights of a first.
 
     Returns:
         Logits `[batch, num_classes]` of `nodes_1` to `nodes_K`.
@@ -61,6 +63,7 @@ class CNMM(SharedNormNetwork):
         nodes=4,
         cost_weight=0.0,
         entropy_weight=0.01,
+        sampled=True,
         name=None,
     ):
         images, x = blocks.image_input(self.arguments)
@@ -110,11 +113,15 @@ class CNMM(SharedNormNetwork):
 
     def draw(self, seed, step):
         """Returns the noise that makes a step's paths, `[sub-models, scales, nodes, nodes]`."""
+        if not self.arguments["sampled"]:
+            return None
         sides = [self.drawn, len(self.arguments["channels"])] + [self.arguments["nodes"]] * 2
         return -tf.math.log(-tf.math.log(draw_uniform(seed, step, sides, 1e-7)))
 
     def train_logits(self, images, drawn=None):
-        """Computes the logits of one sampled path in each named sub-model."""
+        """Computes the logits of one sampled path, or of the mean pass, of each sub-model."""
+        if not self.arguments["sampled"]:
+            return super().train_logits(images)
         x, nodes = blocks.prepare(images, self.arguments), self.arguments["nodes"]
         logits = [
             _mixture(x, nodes, submodel.choice, links.SampledPass(self._shared, drawn[number]))

@@ -110,6 +110,20 @@ class NetworkTest(tf.test.TestCase, parameterized.TestCase):
         everything = {w.path.split("/")[0] for w in network.weights if "link" in w.path}
         self.assertLess(len(used[0]), len([n for n in everything if n.endswith("depthwise")]))
 
+    def test_a_step_may_train_the_mean_passes(self):
+        network = small(sampled=False)
+        self.assertIsNone(network.draw(0, 0))
+        logits, more = network.train_logits(IMAGES, None)
+        self.assertEqual(more, [])
+        self.assertAllClose(logits, network(IMAGES, training=True))
+        moved = {
+            path.split("/")[0]
+            for path, gradient in self._gradients(network, None).items()
+            if np.any(gradient.numpy())
+        }
+        links_of_all = {w.path.split("/")[0] for w in network.trainable_weights if "link" in w.path}
+        self.assertEqual(links_of_all - moved, set())
+
     def _gradients(self, network, draw):
         with tf.GradientTape() as tape:
             logits, _ = network.train_logits(IMAGES, draw)
