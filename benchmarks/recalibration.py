@@ -22,7 +22,7 @@ _COLUMNS = (
 
 
 def define_flags():
-    command.define_opening_flags(flags.FLAGS)
+    command.define_run_flags(flags.FLAGS)
     flags.DEFINE_list("submodels", [], "Names; those that the network names come first.")
     flags.DEFINE_integer("random", 0, "Further ones, drawn from the network's space.")
     flags.DEFINE_integer("seed", 0, "Of that draw.")

@@ -28,7 +28,7 @@ _COLUMNS = (
 
 
 def define_flags():
-    command.define_opening_flags(flags.FLAGS)
+    command.define_run_flags(flags.FLAGS)
     flags.DEFINE_list("searches", None, "Directories of finished searches.", required=True)
     flags.DEFINE_integer("random", 20, "Random sub-models for each.")
     flags.DEFINE_integer("seed", 0, "Of their draw.")

@@ -148,7 +148,9 @@ class ScriptsTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(row["step_power"], expected[row["quantity"]], atol=1e-6)
             self.assertAllClose(row["memory_power"], expected[row["quantity"]] / 2, atol=1e-6)
 
-    @parameterized.parameters(*SCRIPTS, "check", "sandwich", "photographs", "recalibration", "search")
+    @parameterized.parameters(
+        *SCRIPTS, "check", "sandwich", "photographs", "recalibration", "search"
+    )
     def test_commands_start(self, name):
         command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
