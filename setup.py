@@ -7,6 +7,7 @@ setup(
     package_dir={"ipkd_tf.runs": "runs", "ipkd_tf.runs.base": "runs/base"},
     package_data={
         "ipkd_tf": ["py.typed"],
+        "ipkd_tf.models.trained": ["*/best.keras", "*/result.json", "*/README.md"],
         "ipkd_tf.runs": ["*.flags"],
         "ipkd_tf.runs.base": ["*.flags"],
     },

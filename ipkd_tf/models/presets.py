@@ -7,7 +7,7 @@ import zipfile
 
 import keras
 
-from ipkd_tf.models import checks, keras_hooks
+from ipkd_tf.models import checks, keras_hooks, trained
 from ipkd_tf.models.cnmm import CNMM
 from ipkd_tf.models.densenet import DenseNet
 from ipkd_tf.models.hne_resnet import HNEResNet
@@ -83,19 +83,30 @@ PRESETS = {
 def from_preset(name, **arguments):
     """Builds a flexible network by the name of a preset, or one of your own by import path.
 
+    A name in `trained.names()` gives the trained network that comes with the package.
+
     Args:
-        name: A name in `PRESETS`, or `package.module:Class` for a family of your own: any callable
-            that returns a functional `keras.Model` with one logits output per sub-model, smallest
-            first. It is imported, so it must not come from a file that somebody else wrote.
+        name: A name in `PRESETS` or of a trained network, or `package.module:Class` for a family of
+            your own: any callable that returns a functional `keras.Model` with one logits output
+            per sub-model, smallest first. It is imported, so it must not come from a file that
+            somebody else wrote.
         **arguments: Constructor arguments; they take precedence over the preset's.
 
     Raises:
-        ValueError: There is no such network, or it does not take an argument.
+        ValueError: There is no such network, it does not take an argument, or its file is damaged.
 
     Example:
         >>> from_preset("msdnet", num_classes=100)
+        >>> from_preset("msdnet_small_digits").submodel("exit_1")
         >>> from_preset("my_package.my_net:MyNet", num_classes=3)
     """
+    if name in trained.names():
+        if arguments:
+            raise ValueError(
+                f"Expected no arguments: {name} is trained, and has those it was trained with. "
+                f"Received: arguments={arguments}"
+            )
+        return load(trained.find(name) / "best.keras")
     family, preset = PRESETS.get(name) or (imported(name), {})
     arguments = {**preset, **arguments}
     try:

@@ -8,7 +8,6 @@ Thresholds are fitted on held-out images and applied to the test images. adapt.c
 adapt.png go to RUN/adapt, the files of a budget to RUN/adapt/BUDGET/FORMAT.
 """
 
-import pathlib
 import sys
 
 from absl import flags
@@ -61,7 +60,7 @@ def main():
     rows = study.curve()
     quantity = budget.quantity if budget else "multiply_adds"
     print(early_exit.text(study, rows, quantity))
-    directory = pathlib.Path(FLAGS.output or pathlib.Path(FLAGS.run, "adapt"))
+    directory = command.output_directory(FLAGS, "adapt")
     document = {
         "run": run.result["name"],
         "seed": run.result["seed"],

@@ -1,8 +1,9 @@
-"""Classifies image files with an exported model.
+"""Classifies image files with an exported model, or with a trained network of the package.
 
   python -m ipkd_tf classify --model=runs/NAME/seed0/export/exit_3/model.tflite a.png
+  python -m ipkd_tf classify --preset=msdnet_small_digits --signature=exit_1 a.png
 
-Class names come from the manifest.json beside the model. Images of another size are scaled.
+Names of classes come from the manifest.json beside the model. Images of another size are scaled.
 """
 
 import pathlib
@@ -19,8 +20,9 @@ FLAGS = flags.FLAGS
 
 def define_flags(values=flags.FLAGS):
     define = command.definer(values)
-    define("model", str, "Exported file, or the directory of an export.", required=True)
-    define("signature", "", "Sub-model of a file that holds several; empty: largest.")
+    define("model", "", "Exported file, or the directory of an export.")
+    define("preset", "", "Instead of --model: a trained network of the package, by its name.")
+    define("signature", "", "Which sub-model, if there are several; empty: largest.")
     define("top", 3, "Classes to print.", lower_bound=1)
 
 
@@ -28,14 +30,12 @@ def main(images):
     """Prints the classes of each image; returns 1 if one could not be read."""
     if not images:
         raise ValueError("Expected image files after the flags. Received: images=[]")
-    path = pathlib.Path(FLAGS.model)
-    if not path.exists():
-        raise ValueError(f"Expected an exported model that exists. Received: model={FLAGS.model!r}")
-    document = (path.is_dir() and manifest.read(path)) or manifest.read(path.parent)
-    command.start_tensorflow()
-    from ipkd_tf.deployment.export import readers
-
-    model = readers.open_model(path)
+    if bool(FLAGS.model) == bool(FLAGS.preset):
+        raise ValueError(
+            "Expected either an exported model or a preset. "
+            f"Received: model={FLAGS.model!r}, preset={FLAGS.preset!r}"
+        )
+    model, class_names = _open_preset() if FLAGS.preset else _open_export()
     signature = FLAGS.signature or model.largest
     if signature not in (*model.signatures, model.largest):
         raise ValueError(
@@ -51,8 +51,40 @@ def main(images):
             status = 1
             continue
         (probabilities,) = model(pixels, signature)["probabilities"]
-        print(f"{image}: {_describe(probabilities, document and document['class_names'])}{note}")
+        print(f"{image}: {_describe(probabilities, class_names)}{note}")
     return status
+
+
+def _open_export():
+    """An exported model and the names of its classes, if it has them."""
+    path = pathlib.Path(FLAGS.model)
+    if not path.exists():
+        raise ValueError(f"Expected an exported model that exists. Received: model={FLAGS.model!r}")
+    document = (path.is_dir() and manifest.read(path)) or manifest.read(path.parent)
+    command.start_tensorflow()
+    from ipkd_tf.deployment.export import readers
+
+    return readers.open_model(path), document and document["class_names"]
+
+
+def _open_preset():
+    """A trained network that is called as an exported model is, and the names of its classes."""
+    command.start_tensorflow()
+    import keras
+
+    from ipkd_tf import models
+    from ipkd_tf.models import trained
+    from ipkd_tf.output import files
+
+    network = models.from_preset(FLAGS.preset)
+
+    def model(images, signature):
+        logits = network.submodel(signature)(images)
+        return {"probabilities": keras.ops.convert_to_numpy(keras.ops.softmax(logits))}
+
+    model.signatures, model.largest = network.submodel_names, network.submodel_names[-1]
+    model.image_shape = network.inputs[0].shape[1:]
+    return model, files.read_json(trained.find(FLAGS.preset) / "result.json")["class_names"]
 
 
 def _read_image(path, shape):

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import inspect
 import os
+import pathlib
 import sys
 
 from absl import app, flags, logging
@@ -105,7 +106,8 @@ def definer(values):
 def define_run_flags(values, timed=False):
     """The flags of every program that opens a finished run, and of those that time its files."""
     define = definer(values)
-    define("run", str, "Directory of a finished run.", required=True)
+    define("run", "", "Directory of a finished run.")
+    define("preset", "", "Instead of --run: a trained network of the package, by its name.")
     define("epoch", "best", "Which network of the run.", ["best", "last"])
     define("data_dir", "", "Where the data set is now; empty: where the run read it.")
     define("model", "", "Family of your own that the run trained: package.module:Class.")
@@ -126,11 +128,23 @@ def define_held_out_flag(values):
 
 
 def open_run(values, threads=0):
-    """Opens the run that `define_run_flags` names."""
+    """Opens the run, or the trained network of the package, that `define_run_flags` names."""
+    if bool(values.run) == bool(values.preset):
+        raise ValueError(
+            "Expected either a run or a preset. "
+            f"Received: run={values.run!r}, preset={values.preset!r}"
+        )
     start_tensorflow(threads)
+    from ipkd_tf.models import trained
     from ipkd_tf.training import finished_run
 
-    return finished_run.open_run(values.run, values.epoch, values.data_dir, values.model)
+    directory = trained.find(values.preset) if values.preset else values.run
+    return finished_run.open_run(directory, values.epoch, values.data_dir, values.model)
+
+
+def output_directory(values, *parts):
+    """Where --output says, or else below the run's directory, or one of the preset's name here."""
+    return pathlib.Path(values.output or pathlib.Path(values.run or values.preset, *parts))
 
 
 def test_data(run, count):

@@ -8,8 +8,6 @@ Each file is loaded by its own runtime and compared with the network on test ima
 counts. Files and manifest.json go to RUN/export/SUBMODEL; three lines say how to run each.
 """
 
-import pathlib
-
 from absl import flags
 
 from ipkd_tf.deployment import budget as budgets
@@ -60,7 +58,7 @@ def main():
     from ipkd_tf.models import flexible
 
     name = _choose(run, budget) if budget else FLAGS.submodel
-    directory = FLAGS.output or pathlib.Path(FLAGS.run, "export", name)
+    directory = command.output_directory(FLAGS, "export", name)
     if name != "all":
         run.recalibrate(name)
         flexible.cut(run.network, name)  # An unknown one is refused before data is read.

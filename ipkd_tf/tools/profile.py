@@ -6,8 +6,6 @@ Files are written aside, compared with the network, timed with their own runtime
 The table goes to RUN/trade_off.json as well, the figure to RUN/trade_off.png.
 """
 
-import pathlib
-
 from absl import flags
 
 from ipkd_tf.deployment.export import formats
@@ -44,7 +42,8 @@ def main():
         f"{conditions}"
     )
     print(title)
-    directory = pathlib.Path(FLAGS.output or FLAGS.run)
+    directory = command.output_directory(FLAGS)
+    directory.mkdir(parents=True, exist_ok=True)
     measured = {"conditions": title, "environment": environment.describe(), "rows": rows}
     files.write_json(directory / "trade_off.json", files.rounded(measured))
     trade_off.draw(rows, title, directory / "trade_off.png")

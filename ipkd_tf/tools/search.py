@@ -9,7 +9,6 @@ go to RUN/search; a search that was interrupted goes on from its journal there.
 """
 
 import hashlib
-import pathlib
 
 from absl import flags
 
@@ -54,7 +53,7 @@ def main():
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     held_out = command.read_held_out(run, FLAGS.from_training, "sub-models are compared")
     candidates = _candidates(run, held_out, budget)
-    directory = pathlib.Path(FLAGS.output or pathlib.Path(FLAGS.run, "search"))
+    directory = command.output_directory(FLAGS, "search")
     rows = search.search(
         candidates,
         FLAGS.trials,
@@ -69,10 +68,11 @@ def main():
     model, test = run.network.submodel(chosen["name"]), run.splits.test
     chosen["test_accuracy"] = search.accuracy(model, test, test.labels)
     print(search.table(best, budget.quantity))
+    opened = f"--run={FLAGS.run}" if FLAGS.run else f"--preset={FLAGS.preset}"
     print(
         f"Within {budget.text}: {chosen['name']}, test accuracy {chosen['test_accuracy']:.2%}, "
         f"{budgets.amount(chosen[budget.quantity], budget.quantity)}\n"
-        f"  python -m ipkd_tf export --run={FLAGS.run} --submodel={chosen['name']}"
+        f"  python -m ipkd_tf export {opened} --submodel={chosen['name']}"
     )
     document = {
         "search": _describe(run, held_out),

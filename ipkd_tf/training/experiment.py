@@ -63,7 +63,8 @@ class Experiment:
     )
     initialize_from: str = setting(
         "",
-        "Run directory or .keras file of the same model whose weights the network starts from; "
+        "Run directory or .keras file of the same model whose weights the network starts from, or "
+        "preset:NAME, a trained network of the package; "
         "its heads start anew if the classes differ.",
     )
 

@@ -1,11 +1,10 @@
 """A new network's weights taken from a trained one: fine-tuning on other images."""
 
-import pathlib
-
 import keras
 
 from ipkd_tf import models
 from ipkd_tf.models import graph, keras_hooks
+from ipkd_tf.models.trained import locate
 from ipkd_tf.output import files
 
 
@@ -17,7 +16,8 @@ def initialize_from(network, source, dataset=""):
 
     Args:
         network: The new flexible network.
-        source: Directory of a run, whose best network counts, or a .keras file.
+        source: Directory of a run, whose best network counts, a .keras file, or `preset:NAME` for a
+            trained network of the package.
         dataset: Name of the data set that the network is to learn, as the setting has it.
 
     Returns:
@@ -29,7 +29,7 @@ def initialize_from(network, source, dataset=""):
     Example:
         >>> initialize_from(network, "runs/quickstart/seed0", dataset="folder:flowers")
     """
-    path = pathlib.Path(source)
+    path = locate(source)
     path = path / "best.keras" if path.is_dir() else path
     if not path.is_file():
         raise ValueError(
