@@ -52,9 +52,9 @@ def main(directory=IMAGES):
     figures.save(figure, directory / "flexible_network.png")
 
     title = "Who teaches whom, four sub-models"
-    figure, panels = figures.figure(len(teachers.METHODS), title, size=(3, 3.2))
-    for axes, method in zip(panels, teachers.METHODS, strict=True):
-        outside = int(method == "kd")
+    figure, panels = figures.figure((2, 3), title, size=(3, 3))
+    for axes, method in zip(panels, [*teachers.METHODS, "0:1+2,1:3,2:t1"], strict=True):
+        outside = int(method == "kd" or "t1" in method)
         weights = teachers.from_spec(method, 4, outside)
         draw(axes, weights, [*"0123", "t1"][: 4 + outside])
         axes.set_title(figures.plain(method))

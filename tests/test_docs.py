@@ -8,16 +8,22 @@ import re
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
+import ipkd_tf
 from docs import pictures
-from ipkd_tf import __version__
 from ipkd_tf.data import image_file
 
 ROOT = pathlib.Path(__file__).parents[1]
-GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+OFA = {
+    "named": ("k3_e2_d1", "k5_e4_d2"),
+    "stages": ((24, 2, False, "relu"), (24, 1, True, "hard_silu")),
+    "head": (32, 40),
+}
 NEEDED = ("material", "mkdocstrings_handlers.python")
 
 
@@ -44,18 +50,95 @@ class SiteTest(absltest.TestCase):
         self.assertIn("teacher_dropout", reference)
 
 
-class GuidesTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(*(path.stem for path in GUIDES if "```python" in path.read_text()))
-    def test_python_runs(self, guide):
-        text = (ROOT / "docs" / "guides" / f"{guide}.md").read_text(encoding="utf-8")
-        names = {}
-        with contextlib.chdir(self.get_temp_dir()):
-            for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
-                exec(compile(code, guide, "exec"), names)  # our own text, not a user's
-        self.assertIn("distiller", names)
-        if guide == "keras":
-            self.assertIn("val_exit_8_accuracy", names["history"].history)
-            self.assertLess(names["smallest"].count_params(), names["distiller"].count_params())
+def run_page(page, names, *changes):
+    """Runs the Python of a page from top to bottom; `changes`: texts, and what stands for them."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+        exec(compile(code, page, "exec"), names)  # our own text, not a user's
+    return names
+
+
+class PagesTest(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.enter_context(contextlib.chdir(self.create_tempdir().full_path))
+
+    def test_every_page_with_python_is_run_by_a_test(self):
+        pages = {p for p in (ROOT / "docs").rglob("*.md") if "```python" in p.read_text()}
+        names = {page.relative_to(ROOT / "docs").as_posix() for page in pages}
+        elsewhere = {"early_exit.md"}  # tests/deployment/early_exit/test_documentation.py
+        here = set(re.findall(r'"((?:\w+/)?\w+\.md)"', pathlib.Path(__file__).read_text()))
+        self.assertContainsSubset(names - elsewhere, here)
+
+    def test_guide_for_keras_users(self):
+        names = run_page("guides/keras.md", {})
+        self.assertIn("val_exit_8_accuracy", names["history"].history)
+        self.assertLess(names["smallest"].count_params(), names["distiller"].count_params())
+        self.assertTrue(pathlib.Path("smallest/saved_model").is_dir())
+
+    def test_guide_for_researchers(self):
+        names = run_page("guides/researcher.md", {})
+        self.assertAllClose(names["distiller"].get_config()["teachers"], names["weights"])
+
+    def test_training(self):
+        names = run_page(
+            "training.md",
+            {},
+            ('"cifar100"', '"digits"'),
+            ("MSDNet(num_classes=100)", "MSDNet(blocks=2, base=1, step=1)"),
+            # The session has one mirrored strategy, of which a second one would be too many.
+            ("tf.distribute.MirroredStrategy()", "tf.distribute.get_strategy()"),
+            ("fit(train, validation_data=test, epochs=300)", "fit(train.take(2))"),
+        )
+        self.assertEqual([row["name"] for row in names["rows"]], ["exit_1", "exit_2"])
+        self.assertEqual(names["small"].name, "exit_1")
+
+    @parameterized.parameters(
+        (
+            "families/us.md",
+            "us_mobilenet_v1_small",
+            {"widths": (0.25, 1.0)},
+            "quickstart_us/seed0/best",
+        ),
+        ("families/cnmm.md", "cnmm_small", {"channels": (8, 16)}),
+        (
+            "families/ofa.md",
+            "ofa_mobilenet_v3_small",
+            {"depths": (1, 2), **OFA},
+            "depth/seed0/last",
+        ),
+    )
+    def test_family(self, page, preset, arguments):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        path = pathlib.Path(re.search(r"models.load\(\"(.*)\"\)", text)[1])
+        path.parent.mkdir(parents=True)
+        ipkd_tf.models.from_preset(preset, image_size=16, **arguments).save(path)
+        images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype("uint8")
+        names = run_page(page, {"ipkd_tf": ipkd_tf, "batches": [images]})
+        (written,) = pathlib.Path().glob("*.keras")
+        model = ipkd_tf.models.load(written) if "ofa" in page else keras.models.load_model(written)
+        self.assertLessEqual(model.count_params(), names["network"].count_params())
+
+    def test_export(self):
+        image = keras.Input((8, 8, 3))
+        x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+        exits = [keras.layers.Dense(10, name=f"exit_{number}")(x) for number in (1, 2, 3)]
+        network = keras.Model(image, exits)
+        images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype("uint8")
+        formats = ["saved_model", "litert", "onnx"]
+        directory = "runs/quickstart/seed0/export/exit_3"
+        ipkd_tf.export.export_submodel(network, "exit_3", directory, formats, images=images)
+        text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+        expected = network(images)[2]
+        names = {"ipkd_tf": ipkd_tf, "network": network, "images": images, "test_images": images}
+        for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+            names.pop("outputs", None)
+            exec(compile(code, "export.md", "exec"), names)
+            outputs = names.get("outputs") or names["model"](images, names["model"].largest)
+            self.assertAllClose(outputs["logits"], expected, atol=1e-4)
 
 
 class PicturesTest(absltest.TestCase):
@@ -72,7 +155,7 @@ class PicturesTest(absltest.TestCase):
 class CitationTest(absltest.TestCase):
     def test_names_this_version(self):
         text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-        self.assertIn(f"\nversion: {__version__}\n", text)
+        self.assertIn(f"\nversion: {ipkd_tf.__version__}\n", text)
 
 
 if __name__ == "__main__":
