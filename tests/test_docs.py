@@ -147,8 +147,24 @@ class PicturesTest(absltest.TestCase):
             self.assertEqual(pixels.size, committed.size)
 
 
-class CitationTest(absltest.TestCase):
-    def test_names_this_version(self):
+class ProjectTest(absltest.TestCase):
+    def test_contributors_are_sent_to_files_that_exist(self):
+        text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        paths = set(re.findall(r"`((?:ipkd_tf|tests)/[\w/]+\.py)`", text))
+        self.assertGreater(len(paths), 8)
+        for path in paths:
+            if "NAME" not in path:
+                self.assertTrue((ROOT / path).is_file(), path)
+        tables = {
+            "METHODS": "distillation/teachers.py",
+            "DIVERGENCES": "distillation/losses.py",
+            "FORMATS": "deployment/export/formats.py",
+        }
+        for name, path in tables.items():
+            self.assertIn(f"`{name}`", text)
+            self.assertRegex((ROOT / "ipkd_tf" / path).read_text(), rf"(?m)^{name} = ")
+
+    def test_the_citation_names_this_version(self):
         text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
         self.assertIn(f"\nversion: {ipkd_tf.__version__}\n", text)
 
