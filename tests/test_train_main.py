@@ -124,7 +124,7 @@ class CommandTest(parameterized.TestCase):
         for field in dataclasses.fields(Experiment):
             self.assertRegex(shown, rf"--(\[no\])?{field.name}: ")
 
-    @parameterized.parameters("--epoch=3", "--schedule=polynomial", "--epochs=many", "--momentum=2")
+    @parameterized.parameters("--epoch=3", "--schedule=parabola", "--epochs=many", "--momentum=2")
     def test_a_wrong_flag_is_refused_at_once(self, argument):
         done = self.command(argument)
         self.assertEqual(done.returncode, 1)

@@ -30,6 +30,7 @@ def main():
     """Serves the page until Ctrl-C."""
     command.require("gradio", "demo")
     demo = Demo(command.open_run(FLAGS, threads=1))
+    print(f"http://{FLAGS.host}:{FLAGS.port}, until Ctrl-C", flush=True)
     demo.page().launch(**demo.launching(FLAGS.host, FLAGS.port))
 
 
@@ -217,6 +218,7 @@ class Demo:
             "server_name": host,
             "server_port": port,
             "share": False,
+            "quiet": True,
             "theme": theme,
             "footer_links": [],
         }

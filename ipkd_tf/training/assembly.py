@@ -1,6 +1,7 @@
 """The parts of a run, made from an Experiment: strategy, network, distiller, optimizer."""
 
 import os
+import re
 
 import keras
 import tensorflow as tf
@@ -8,7 +9,7 @@ import tensorflow as tf
 from ipkd_tf import models
 from ipkd_tf.distillation.distiller import InplaceDistiller
 from ipkd_tf.models import flexible, keras_hooks
-from ipkd_tf.training import optimizers, schedules, teachers, workers
+from ipkd_tf.training import optimizers, schedules, settings, teachers, workers
 from ipkd_tf.training.sigterm import default_signals
 
 _DECAY_EXCLUSIONS = {"all": (), "kernels": ("(gamma|beta|bias)$", "depthwise")}
@@ -65,7 +66,7 @@ def build(experiment, splits):
     )
     _check_every_teacher_teaches(distiller, experiment)
     distiller.compile(
-        optimizer=_optimizer(experiment, splits.steps_per_epoch(experiment.batch_size)),
+        optimizer=_optimizer(experiment, splits.steps_per_epoch(experiment.batch_size), network),
         jit_compile=_JIT[experiment.jit],
     )
     return distiller
@@ -108,14 +109,32 @@ def _shapes(network):
     return [tuple(x.shape) for x in (*network.inputs, *network.outputs, *network.weights)]
 
 
-def _optimizer(experiment, steps_per_epoch):
-    return optimizers.SGD(
-        schedules.learning_rate(experiment, steps_per_epoch),
-        momentum=experiment.momentum,
-        nesterov=experiment.nesterov,
-        weight_decay=experiment.weight_decay,
-        exclude_from_weight_decay=_DECAY_EXCLUSIONS[experiment.decay],
-        global_clipnorm=experiment.clip_norm or None,
-        use_ema=experiment.ema > 0,
-        ema_momentum=experiment.ema or 0.99,
-    )
+def _optimizer(experiment, steps_per_epoch, network):
+    arguments = {
+        "learning_rate": schedules.learning_rate(experiment, steps_per_epoch),
+        "weight_decay": experiment.weight_decay,
+        "global_clipnorm": experiment.clip_norm or None,
+        "use_ema": experiment.ema > 0,
+        "ema_momentum": experiment.ema or 0.99,
+    }
+    exclusions = _DECAY_EXCLUSIONS[experiment.decay]
+    if ours := experiment.optimizer == "sgd":
+        kind = optimizers.SGD
+        arguments |= {"momentum": experiment.momentum, "nesterov": experiment.nesterov}
+        arguments["exclude_from_weight_decay"] = exclusions
+    else:
+        names = {name.lower(): name for name in dir(keras.optimizers)}
+        kind = getattr(keras.optimizers, names[experiment.optimizer])
+    try:
+        optimizer = kind(**arguments | settings.parse_object(experiment.optimizer_arguments))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected arguments that the optimizer {experiment.optimizer} takes ({error}). "
+            f"Received: optimizer_arguments={experiment.optimizer_arguments}"
+        ) from error
+    if exclusions and not ours:
+        # By name Keras would look at TensorFlow's names, which end in ":0".
+        weights = network.trainable_variables
+        excluded = [w for w in weights if any(re.search(one, w.path) for one in exclusions)]
+        optimizer.exclude_from_weight_decay(var_list=excluded)
+    return optimizer

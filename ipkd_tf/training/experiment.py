@@ -22,6 +22,11 @@ def _parse_method(text):
 
 _parse_method.__doc__ = f"One of {_METHOD_HELP}."
 
+OPTIMIZERS = (
+    *("sgd", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb"),
+    *("lion", "nadam", "rmsprop"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -137,12 +142,33 @@ class Experiment:
         section="optimizer",
     )
     batch_size: int = number(64, "Images per optimizer step, over all devices.", at_least=1)
+    optimizer: str = setting(
+        "sgd",
+        "sgd, as PyTorch computes it; or one of Keras, whose weight decay is apart from the "
+        "gradient.",
+        choices=OPTIMIZERS,
+    )
+    optimizer_arguments: str = setting(
+        "{}",
+        'Further arguments of the optimizer as JSON, such as {"beta_2": 0.99}.',
+        parse=settings.parse_object,
+    )
     learning_rate: float = number(0.1, "Learning rate before any drop.", above=0)
     schedule: str = setting(
         "step",
         "Learning rate over time: step (multiplied by the drop factor at each drop), exponential "
-        "(at each epoch), cosine or linear (to 0 at the last step), or constant.",
-        choices=("step", "exponential", "cosine", "linear", "constant"),
+        "(at each epoch), cosine or linear (to 0 at the last step), constant; or cosine_restarts, "
+        "inverse_time, polynomial, as Keras computes them from schedule_arguments.",
+        choices=(
+            *("step", "exponential", "cosine", "linear", "constant"),
+            *("cosine_restarts", "inverse_time", "polynomial"),
+        ),
+    )
+    schedule_arguments: str = setting(
+        "{}",
+        "Arguments of these three as JSON, with epochs for Keras's steps, such as "
+        '{"first_decay_epochs": 10, "t_mul": 2}.',
+        parse=settings.parse_object,
     )
     learning_rate_drops: str = setting(
         "150,225",
@@ -169,6 +195,14 @@ class Experiment:
         "Share of the old average kept at each step in a moving average of the weights, such as "
         "0.999, which is then what is evaluated and saved; 0: no average.",
         below=1,
+    )
+    early_stopping: int = number(
+        0, "End after so many epochs without a better average accuracy in validation; 0: never."
+    )
+    class_weights: str = setting(
+        "none",
+        "Weight of an image in the loss: none, or balanced (all classes together count the same).",
+        choices=("none", "balanced"),
     )
     seed: int = number(
         0,

@@ -8,6 +8,7 @@ import pathlib
 import statistics
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ipkd_tf import data
@@ -74,7 +75,7 @@ def run(experiment, callbacks=()):
             stack.enter_context(workdir.explain_full_disk(directory))
             workdir.prepare(experiment)
         result = files.read_json(directory / "result.json") or {}
-        if (result.get("state"), result.get("last_epoch")) != ("finished", experiment.epochs):
+        if not _is_finished(result, experiment):
             training = _Training(experiment, strategy, sigterm)
             training.fit(callbacks)
             result = training.conclude() if is_chief else None
@@ -86,6 +87,13 @@ def run(experiment, callbacks=()):
             return None
         print(summary.table(result))
         return result
+
+
+def _is_finished(result, experiment):
+    if result.get("state") != "finished":
+        return False
+    patience, last = experiment.early_stopping, result["last_epoch"]
+    return last == experiment.epochs or 0 < patience <= last - result["best_epoch"]
 
 
 class _Training:
@@ -104,7 +112,8 @@ class _Training:
         with strategy.scope():
             self.distiller = assembly.build(experiment, self.splits)
             self.keeper = resume.Keeper(
-                self.directory, self.distiller, identity, self.steps, seconds, sigterm
+                *(self.directory, self.distiller, identity, self.steps, seconds, sigterm),
+                patience=experiment.early_stopping,
             )
             if not self.keeper.restore() and (source := experiment.initialize_from):
                 self.fresh_heads = initialization.initialize_from(
@@ -148,7 +157,7 @@ class _Training:
         # An epoch of which a part is done is a `fit` of its own: Keras's epochs are equally long.
         last = self.experiment.epochs
         for end in [keeper.epoch + 1, last] if keeper.step else [last]:
-            if keeper.epoch < end:
+            if keeper.epoch < end and not keeper.stopped:
                 batches = functools.partial(
                     _training_batches, self.experiment, self.splits, keeper.global_step
                 )
@@ -180,7 +189,7 @@ class _Training:
         with averaging.averaged(self.distiller), data.explain_failure(self.splits.test):
             resume.save_network(network, self.directory / "last.keras")
             best = last = evaluation.evaluate(network, test)
-            if resume.best_epoch(history)["epoch"] != self.experiment.epochs:
+            if resume.best_epoch(history)["epoch"] != len(history):
                 network.load_weights(self.directory / "best.keras")
                 best = evaluation.evaluate(network, test)
         parameters = cost.parameters(network)
@@ -246,7 +255,7 @@ def _training_batches(experiment, splits, start_step, part):
         for field in dataclasses.fields(data.Augmentation)
         if field.name in settings
     }
-    return data.training(
+    batches = data.training(
         splits.train,
         batch_size=experiment.batch_size,
         seed=experiment.seed,
@@ -254,3 +263,19 @@ def _training_batches(experiment, splits, start_step, part):
         part=part,
         augmentation=data.Augmentation(**augmentation, num_classes=splits.dataset.num_classes),
     )
+    if experiment.class_weights == "none":
+        return batches
+    weights = tf.constant(_balanced(splits.train.labels, splits.dataset.num_classes))
+
+    def weigh(labels):
+        if labels.dtype.is_floating:  # shares of each class
+            return tf.linalg.matvec(labels, weights)
+        return tf.gather(weights, labels)
+
+    return batches.map(lambda images, labels: (images, labels, weigh(labels)))
+
+
+def _balanced(labels, num_classes):
+    """A weight for each class, float32 `[classes]`: the mean over the images is 1."""
+    counts = np.bincount(labels, minlength=num_classes)
+    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)

@@ -22,11 +22,17 @@ def best_epoch(history):
     return max(history, key=lambda row: row[CRITERION])
 
 
+def is_stopped(history, patience):
+    """Whether that many epochs came after the best one; never if it is 0."""
+    return bool(patience and history) and len(history) - best_epoch(history)["epoch"] >= patience
+
+
 class Keeper(keras.callbacks.Callback):
     """Keeps a run's history and best network, and its whole state after each epoch and in between.
 
     `identity` tells the data and teachers, a checkpoint of others is refused; `seconds` pass from
-    one checkpoint to the next inside an epoch. Of several workers only the chief keeps anything.
+    one checkpoint to the next inside an epoch; `patience` epochs without a better one end training,
+    0: none do. Of several workers only the chief keeps anything.
     They look every 16 steps, and when an epoch ends, whether one of them has something to say: then
     all save, end or fail at the same step.
 
@@ -40,12 +46,15 @@ class Keeper(keras.callbacks.Callback):
         Terminated: SIGTERM has come, the state is saved.
     """
 
-    def __init__(self, directory, distiller, identity, steps_per_epoch, seconds, sigterm):
+    def __init__(
+        self, directory, distiller, identity, steps_per_epoch, seconds, sigterm, patience=0
+    ):
         super().__init__()
         self.directory, self.identity, self.history = directory, identity, []
         self.epoch = self.step = 0
         self._distiller, self._sigterm = distiller, sigterm
         self._steps_per_epoch, self._seconds = steps_per_epoch, seconds
+        self._patience = patience
         self._strategy = distiller.distribute_strategy
         self._writes = workers.is_chief(self._strategy)
         self._files = CheckpointFiles(directory / "checkpoints")
@@ -54,6 +63,10 @@ class Keeper(keras.callbacks.Callback):
     @property
     def global_step(self):
         return self.epoch * self._steps_per_epoch + self.step
+
+    @property
+    def stopped(self):
+        return is_stopped(self.history, self._patience)
 
     def restore(self):
         """Goes back to the newest checkpoint; returns whether there is one."""
@@ -115,6 +128,8 @@ class Keeper(keras.callbacks.Callback):
         self.history.append(row)
         self.epoch, self.step = epoch + 1, 0
         self._save(self._capture(), self._publish)
+        if self.stopped:
+            self._distiller.stop_training = True
 
     def on_train_end(self, logs=None):
         self._sigterm.waits = False

@@ -3,18 +3,30 @@
 import keras
 from keras.optimizers.schedules import (
     CosineDecay,
+    CosineDecayRestarts,
     ExponentialDecay,
+    InverseTimeDecay,
     LearningRateSchedule,
     PiecewiseConstantDecay,
     PolynomialDecay,
 )
+
+from ipkd_tf.training import settings
+
+_KERAS = {
+    "cosine_restarts": CosineDecayRestarts,
+    "inverse_time": InverseTimeDecay,
+    "polynomial": PolynomialDecay,
+}
 
 
 def learning_rate(experiment, steps_per_epoch):
     """The schedule of an Experiment as a function of the optimizer's step, counted from 0."""
     highest, factor = experiment.learning_rate, experiment.learning_rate_drop_factor
     steps = experiment.epochs * steps_per_epoch
-    if experiment.schedule == "cosine":
+    if experiment.schedule in _KERAS:
+        schedule = _keras_schedule(experiment, steps_per_epoch)
+    elif experiment.schedule == "cosine":
         schedule = CosineDecay(highest, decay_steps=steps)
     elif experiment.schedule == "linear":
         schedule = PolynomialDecay(highest, decay_steps=steps, end_learning_rate=0.0)
@@ -31,6 +43,23 @@ def learning_rate(experiment, steps_per_epoch):
     if experiment.warmup_epochs:
         schedule = WarmUp(schedule, experiment.warmup_epochs * steps_per_epoch)
     return schedule
+
+
+def _keras_schedule(experiment, steps_per_epoch):
+    given = settings.parse_object(experiment.schedule_arguments)
+    arguments = {
+        name.replace("_epochs", "_steps"): value * steps_per_epoch
+        if name.endswith("_epochs")
+        else value
+        for name, value in given.items()
+    }
+    try:
+        return _KERAS[experiment.schedule](experiment.learning_rate, **arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected the arguments of schedule={experiment.schedule} ({error}). "
+            f"Received: schedule_arguments={experiment.schedule_arguments}"
+        ) from error
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")

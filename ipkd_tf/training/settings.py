@@ -141,7 +141,15 @@ def parse_held_out(text):
 
 def parse_arguments(text):
     """A JSON object without num_classes, image_size, mean, std (those of the data)."""
-    arguments = json.loads(text)
-    if not isinstance(arguments, dict) or any(name in arguments for name in _BY_DATA):
-        raise ValueError("no object, or an argument too many")
+    arguments = parse_object(text)
+    if any(name in arguments for name in _BY_DATA):
+        raise ValueError("an argument too many")
     return arguments
+
+
+def parse_object(text):
+    """A JSON object, such as {"beta_2": 0.99}."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value

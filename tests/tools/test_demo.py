@@ -101,7 +101,7 @@ class PageTest(parameterized.TestCase):
         served = demo.Demo(finished_run.open_run(trained.find("msdnet_small_digits")))
         page = served.page()
         launching = served.launching("127.0.0.1", None)
-        _, address, _ = page.launch(**launching, prevent_thread_lock=True, quiet=True)
+        _, address, _ = page.launch(**launching, prevent_thread_lock=True)
         self.addCleanup(page.close)
         directory = pathlib.Path(tempfile.mkdtemp())
         digits = data.read("digits", image_size=16).test

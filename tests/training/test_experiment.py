@@ -59,7 +59,7 @@ class ExperimentTest(parameterized.TestCase):
         {"validation": "holdout"},
         {"validation": "holdout:0"},
         {"validation": "holdout:1.5"},
-        {"schedule": "polynomial"},
+        {"schedule": "parabola"},
         {"precision": "float16"},
         {"learning_rate_drops": "225,150"},
         {"learning_rate_drops": "0"},

@@ -49,6 +49,25 @@ class LearningRateTest(tf.test.TestCase, parameterized.TestCase):
         rates = self.rates([0, 9, 10, 20, 35], learning_rate=0.4, **settings)
         self.assertAllClose(rates, [0.4, 0.4, 0.2, 0.1, 0.05])
 
+    def test_schedules_of_keras_count_in_epochs(self):
+        restarts = {
+            "schedule": "cosine_restarts",
+            "schedule_arguments": '{"first_decay_epochs": 2}',
+        }
+        # Down to the half of the first 20 steps, then anew over 40.
+        rates = self.rates([0, 10, 20, 40], learning_rate=0.2, **restarts)
+        self.assertAllClose(rates, [0.2, 0.1, 0.2, 0.1])
+        arguments = '{"decay_epochs": 1, "decay_rate": 0.5}'
+        inverse = {"schedule": "inverse_time", "schedule_arguments": arguments}
+        rates = self.rates([0, 10, 20], learning_rate=0.3, **inverse)
+        self.assertAllClose(rates, [0.3, 0.2, 0.15])  # 0.3 / (1 + 0.5 * epochs)
+        arguments = '{"decay_epochs": 2, "end_learning_rate": 0.1, "power": 2}'
+        polynomial = {"schedule": "polynomial", "schedule_arguments": arguments}
+        rates = self.rates([0, 10, 20, 99], learning_rate=0.5, **polynomial)
+        self.assertAllClose(rates, [0.5, 0.2, 0.1, 0.1])  # 0.1 + 0.4 * (1 - share)^2
+        with self.assertRaisesRegex(ValueError, "arguments of schedule=inverse_time.*decay_rate"):
+            self.rates([0], schedule="inverse_time", schedule_arguments='{"decay_epochs": 1}')
+
     def test_warm_up_rises_from_zero_and_ends(self):
         rates = self.rates(
             [0, 5, 19, 20, 30],
