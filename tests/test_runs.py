@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import pathlib
 import re
 
@@ -47,14 +48,16 @@ TAUGHT_BY = {
 CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10, "tfds:imagenet2012": 1000}
 IMAGENET = {
     "msdnet_imagenet_none",
+    "ofa_mobilenet_v3_imagenet_none",
     "slimmable_mobilenet_v1_imagenet_none",
     "us_mobilenet_v1_imagenet_ipkd",
 }
 
 
 @functools.cache
-def build(model, num_classes, image_size):
-    return models.from_preset(model, num_classes=num_classes, image_size=image_size or 32)
+def build(model, num_classes, image_size, arguments="{}"):
+    sizes = {"num_classes": num_classes, "image_size": image_size or 32}
+    return models.from_preset(model, **sizes, **json.loads(arguments))
 
 
 class RunsTest(test_train_main.MainTestCase):
@@ -77,7 +80,7 @@ class RunsTest(test_train_main.MainTestCase):
         experiment = self.read(name)
         self.assertEqual(experiment.output_dir, f"runs/{name}/seed0")
         settings = experiment.model, CLASSES[experiment.dataset], experiment.image_size
-        network = build(*settings)
+        network = build(*settings, experiment.model_arguments)
         weights = teachers.from_spec(
             experiment.method, len(network.outputs), len(experiment.teachers)
         )
@@ -156,16 +159,23 @@ class RunsTest(test_train_main.MainTestCase):
             self.assertEqual(mixing, (0, 0, 0))
 
     def test_settings_of_the_references_on_photographs(self):
-        msdnet, slim, us = map(self.read, sorted(IMAGENET))
-        for experiment in (msdnet, slim, us):
+        msdnet, ofa, slim, us = map(self.read, sorted(IMAGENET))
+        for experiment in (msdnet, ofa, slim, us):
             shown = experiment.image_size, experiment.centre_crop, experiment.crop_padding
             self.assertEqual(shown, (224, 0.875, 0))
-            self.assertEqual((experiment.momentum, experiment.weight_decay), (0.9, 1e-4))
+            decay = 3e-5 if experiment is ofa else 1e-4
+            self.assertEqual((experiment.momentum, experiment.weight_decay), (0.9, decay))
         # reference: kalviny/MSDNet-PyTorch, README, main.py, dataloader.py
         self.assertEqual((msdnet.epochs, msdnet.batch_size, msdnet.learning_rate), (90, 256, 0.1))
         self.assertEqual((msdnet.schedule, msdnet.drop_epochs), ("step", (30, 60)))
         self.assertEqual((msdnet.resized_crop, msdnet.jitter, msdnet.decay), (0.08, 0, "all"))
         self.assertEqual((msdnet.held_out, msdnet.nesterov), (50_000, False))
+        # reference: mit-han-lab/once-for-all, train_ofa_net.py: the network of the first phase
+        self.assertEqual((ofa.epochs, ofa.batch_size, ofa.learning_rate), (180, 2048, 2.6))
+        self.assertEqual((ofa.schedule, ofa.warmup_epochs, ofa.nesterov), ("cosine", 5, True))
+        self.assertEqual((ofa.label_smoothing, ofa.method), (0.1, "none"))
+        largest = build(ofa.model, 1000, 224, ofa.model_arguments)
+        self.assertEqual((largest.drawn, largest.submodel_names[-1]), (1, "k7_e6_d4"))
         # reference: JiahuiYu/slimmable_networks, apps/{s,us}_mobilenet_v1_train_val.yml, train.py
         self.assertEqual((slim.epochs, slim.batch_size, slim.learning_rate), (480, 160, 0.045))
         self.assertEqual((slim.schedule, slim.learning_rate_drop_factor), ("exponential", 0.98))

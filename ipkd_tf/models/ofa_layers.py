@@ -92,7 +92,7 @@ def mobilenet(x, space, row, make):
     `row` holds its positions in the space's choices, ints or a tensor; `make` supplies layers.
     """
     x = make.resize(x, space.sides, row[-1])
-    x = make.conv(x, "stem", space.stem, "hard_silu", kernel_size=3)
+    x = make.conv(x, "stem", space.stem, "hard_silu", 3, space.stem_strides)
     y = make.depthwise(x, "first_depthwise", (3,), 0, "relu")
     x = keras.ops.add(x, make.conv(y, "first_project", space.stem))
     for block, size, expansion, active in space.active_blocks(row):
@@ -127,9 +127,9 @@ def _inverted_residual(x, space, block, size, expansion, make):
 class _Layers:
     """What is alike whoever supplies the layers."""
 
-    def conv(self, x, name, filters, activation=None, kernel_size=1):
+    def conv(self, x, name, filters, activation=None, kernel_size=1, strides=1):
         """Convolution, normalisation, activation if there is one."""
-        x = self.norm(self.layer_conv(x, name, filters, kernel_size), f"{name}_norm")
+        x = self.norm(self.layer_conv(x, name, filters, kernel_size, strides), f"{name}_norm")
         return self.activate(x, activation)
 
     def depthwise(self, x, name, sizes, size, activation, strides=1):
@@ -150,7 +150,7 @@ class SharedLayers(_Layers):
     def __init__(self, space, rows, num_classes):
         self.by_name, self.named, self.number = {}, len(rows), None
         stem, (final, mix) = space.stem, space.head
-        self._add_conv("stem", 3, stem, 3)
+        self._add_conv("stem", 3, stem, 3, space.stem_strides)
         self._add_depthwise("first_depthwise", stem, (3,))
         self._add_conv("first_project", stem, stem)
         expansions = [{block: e for block, _, e, _ in space.active_blocks(row)} for row in rows]
@@ -171,8 +171,9 @@ class SharedLayers(_Layers):
         self.by_name["mix"] = _conv("mix", final, mix)
         self._add_dense("logits", mix, num_classes)
 
-    def _add_conv(self, name, in_channels, filters, side=1, sizes=None):
-        self._add(_conv(name, in_channels, filters, side), sizes or [filters] * self.named)
+    def _add_conv(self, name, in_channels, filters, side=1, strides=1, sizes=None):
+        conv = _conv(name, in_channels, filters, side, strides)
+        self._add(conv, sizes or [filters] * self.named)
 
     def _add_depthwise(self, name, channels, kernel_sizes, strides=1, sizes=None):
         settings = channels, kernel_sizes, strides, blocks.he_normal()
@@ -198,7 +199,7 @@ class SharedLayers(_Layers):
         side = pick(sides, position)
         return keras.layers.Resizing(side, side)(x)
 
-    def layer_conv(self, x, name, filters, kernel_size=1):
+    def layer_conv(self, x, name, filters, kernel_size=1, strides=1):
         return self.by_name[name](x, filters=filters)
 
     def layer_depthwise(self, x, name, sizes, size, strides):
@@ -241,5 +242,5 @@ class PlainLayers(_Layers):
         return keras.layers.Dense(units, name=name)(x)
 
 
-def _conv(name, in_channels, filters, side=1):
-    return SlimmableConv2D(in_channels, filters, side, 1, blocks.he_normal(), name=name)
+def _conv(name, in_channels, filters, side=1, strides=1):
+    return SlimmableConv2D(in_channels, filters, side, strides, blocks.he_normal(), name=name)

@@ -30,9 +30,9 @@ class OFAMobileNetV3(SharedNormNetwork):
     Sub-models are called `k3_e2_d2` if all blocks are alike, `k35e24_k3e2_k33e22` if they are not:
     kernels and expansions of the blocks of each stage. `_r24` behind: an image side of 24.
 
-    Published are the elastic layers, the kernel matrices, progressive shrinking, and the sandwich
-    (of BigNAS). Channels and strides for 32 x 32 images are our own, as is the sandwich in its
-    place; dropout is left out.
+    Published are the elastic layers, the kernel matrices, progressive shrinking, the sandwich (of
+    BigNAS), and the network for photographs, the preset `ofa_mobilenet_v3_imagenet`. Channels and
+    strides for 32 x 32 images are our own, as is the sandwich in its place; dropout is left out.
 
     Args:
         num_classes: Number of classes.
@@ -50,6 +50,7 @@ class OFAMobileNetV3(SharedNormNetwork):
         stem: Channels of the first convolution and of the block after it.
         stages: (channels, stride, squeeze-and-excitation, activation) of each stage.
         head: Channels of the two layers after the stages.
+        stem_strides: Stride of the first convolution: 1 for 32 x 32 images, 2 for photographs.
 
     Returns:
         Logits `[batch, num_classes]` of each named sub-model.
@@ -79,11 +80,12 @@ class OFAMobileNetV3(SharedNormNetwork):
         stem=16,
         stages=STAGES,
         head=(480, 640),
+        stem_strides=1,
         name=None,
     ):
         sides = sides or (image_size,)
         images, x = blocks.image_input(self.arguments)
-        checks.check_positive(stem=stem, head=head, draws=draws + 1)
+        checks.check_positive(stem=stem, stem_strides=stem_strides, head=head, draws=draws + 1)
         choices = {"kernels": kernels, "expansions": expansions, "depths": depths}
         for key, values in {**choices, "sides": sides}.items():
             checks.check_positive(**{key: values})
@@ -94,7 +96,8 @@ class OFAMobileNetV3(SharedNormNetwork):
             "odd kernels, and kernels, expansions and depths below 10",
             **choices,
         )
-        space = Space(kernels, expansions, depths, sides, stem, stages, head, num_classes)
+        layout = stem, stem_strides, stages, head, num_classes
+        space = Space(kernels, expansions, depths, sides, *layout)
         submodels = _named(space, named)
         rows = [space.row(submodel) for submodel in submodels]
         shared = ofa_layers.SharedLayers(space, rows, num_classes)

@@ -55,9 +55,12 @@ class Space:
     `ends` the smallest and the largest `Submodel`.
     """
 
-    def __init__(self, kernels, expansions, depths, sides, stem, stages, head, num_classes):
+    def __init__(
+        self, kernels, expansions, depths, sides, stem, stem_strides, stages, head, num_classes
+    ):
         self.kernels, self.expansions, self.depths = map(tuple, (kernels, expansions, depths))
-        self.sides, self.stem, self.stages = tuple(sides), stem, stages
+        self.sides, self.stages = tuple(sides), stages
+        self.stem, self.stem_strides = stem, stem_strides
         self.head, self.num_classes = head, num_classes
         self.genes, self.blocks, in_channels = {}, [], stem
         for stage, (filters, strides, squeeze, activation) in enumerate(stages, 1):
@@ -178,7 +181,7 @@ class Space:
         return total
 
     def _side_after(self, side, stages):
-        for _, strides, *_ in self.stages[:stages]:
+        for strides in (self.stem_strides, *(stage[1] for stage in self.stages[:stages])):
             side = -(-side // strides)
         return side
 
@@ -202,7 +205,7 @@ class Space:
         first, last = self.stem * (3 * 9 + 9 + self.stem), self.stages[-1][0] * final
         return np.array(
             [
-                side**2 * first
+                self._side_after(side, 0) ** 2 * first
                 + self._side_after(side, len(self.stages)) ** 2 * last
                 + mix * (final + self.num_classes)
                 for side in self.sides

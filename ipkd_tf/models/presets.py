@@ -68,6 +68,22 @@ PRESETS = {
             "head": (320, 480),
         },
     ),
+    "ofa_mobilenet_v3_imagenet": (
+        OFAMobileNetV3,
+        {
+            **_IMAGENET,
+            "named": ("k3_e3_d2", "k3_e3_d4", "k5_e4_d4", "k7_e6_d4"),
+            "stem_strides": 2,
+            "stages": (
+                (24, 2, False, "relu"),
+                (40, 2, True, "relu"),
+                (80, 2, False, "hard_silu"),
+                (112, 1, True, "hard_silu"),
+                (160, 2, True, "hard_silu"),
+            ),
+            "head": (960, 1280),
+        },
+    ),
     "plain_cnn_exits": (PlainCNN, {"exits": (2, 4, 6, 8)}),
     **{f"plain_cnn_{depth}": (PlainCNN, {"depth": depth}) for depth in (2, 4, 6, 8, 10)},
     **{f"resnet_{depth}": (ResNet, {"depth": depth}) for depth in (8, 14, 20, 26, 32, 44, 56, 110)},

@@ -44,8 +44,8 @@ class Experiment:
 
     model: str = setting(
         "msdnet",
-        "Network: msdnet, slimmable_mobilenet_v1, us_mobilenet_v1 (these also with _imagenet), "
-        "ofa_mobilenet_v3, hne_resnet, cnmm, sp_resnet20, each also with _small; plain_cnn_2 to "
+        "Network: msdnet, slimmable_mobilenet_v1, us_mobilenet_v1, ofa_mobilenet_v3 (these also "
+        "with _imagenet), hne_resnet, cnmm, sp_resnet20, each also with _small; plain_cnn_2 to "
         "plain_cnn_10, plain_cnn_exits, resnet_8 to resnet_110, densenet_bc_40_12; or your own as "
         "package.module:Class.",
         parse=settings.parse_some,

@@ -78,9 +78,9 @@ def straightforward(model, stages, network):
         gamma, beta = (weights[f"{name}_norm/{n}"][: x.shape[-1]] for n in ("gamma", "beta"))
         return activate(gamma * (x - mean) / np.sqrt(variance + 1e-5) + beta, kind)
 
-    def conv(x, name, filters, kind=None, normalize=True):
+    def conv(x, name, filters, kind=None, normalize=True, strides=1):
         kernel = weights[f"{name}/kernel"][:, :, : x.shape[-1], :filters]
-        x = tf.nn.conv2d(x, kernel, 1, "SAME").numpy()
+        x = tf.nn.conv2d(x, kernel, strides, "SAME").numpy()
         return norm(x, name, kind) if normalize else activate(x, kind)
 
     def depthwise(x, name, side, strides, kind):
@@ -95,7 +95,7 @@ def straightforward(model, stages, network):
         return norm(tf.nn.depthwise_conv2d(x, kernel, steps, "SAME").numpy(), name, kind)
 
     x = ((IMAGES / 255 - 0.5) / 0.25).astype("float32")[:, ::-1, ::-1]
-    x = conv(x, "stem", 16, "hard_silu")
+    x = conv(x, "stem", 16, "hard_silu", strides=network.arguments["stem_strides"])
     x = x + conv(depthwise(x, "first_depthwise", 3, 1, "relu"), "first_project", 16)
     for stage, (blocks, (filters, strides, squeeze, kind)) in enumerate(
         zip(stages, STAGES, strict=True), 1
@@ -118,7 +118,63 @@ def straightforward(model, stages, network):
     return x[:, 0, 0] @ weights["logits/kernel"] + weights["logits/bias"]
 
 
+def counts_on_photographs(kernel, expansion, depth):
+    """Parameters and multiply-adds at 224 pixels, layer by layer, all blocks alike."""
+    parameters = adds = 0
+
+    def conv(side, ins, outs, kernel=1, norm=True, bias=0):
+        nonlocal parameters, adds
+        parameters += kernel**2 * ins * outs + 2 * outs * norm + bias
+        adds += side**2 * kernel**2 * ins * outs
+
+    def eighths(size):  # never more than a tenth less
+        nearest = max(8, (int(size) + 4) // 8 * 8)
+        return nearest if nearest >= 0.9 * size else nearest + 8
+
+    conv(112, 3, 16, 3)
+    conv(112, 1, 16, 3)
+    conv(112, 16, 16)
+    channels = 16
+    for filters, before, after, squeeze in (
+        (24, 112, 56, False),
+        (40, 56, 28, True),
+        (80, 28, 14, False),
+        (112, 14, 14, True),
+        (160, 14, 7, True),
+    ):
+        for number in range(depth):
+            middle = eighths(channels * expansion)
+            conv(after if number else before, channels, middle)
+            conv(after, 1, middle, kernel)
+            if squeeze:
+                squeezed = eighths(middle // 4)
+                conv(1, middle, squeezed, norm=False, bias=squeezed)
+                conv(1, squeezed, middle, norm=False, bias=middle)
+            conv(after, middle, filters)
+            channels = filters
+    conv(7, 160, 960)
+    conv(1, 960, 1280, norm=False)
+    conv(1, 1280, 1000, norm=False, bias=1000)
+    return parameters, adds
+
+
 class CountsTest(tf.test.TestCase):
+    def test_for_photographs(self):
+        network = models.from_preset("ofa_mobilenet_v3_imagenet")
+        choices = {"k3_e3_d2": (3, 3, 2), "k5_e4_d3": (5, 4, 3), "k7_e6_d4": (7, 6, 4)}
+        choices["k3_e3_d4"] = (3, 3, 4)
+        rows = [network._space.row(network.resolve(name)) for name in choices]
+        counted = network._space.multiply_adds(rows).numpy()
+        for (name, choice), adds in zip(choices.items(), counted, strict=True):
+            expected = counts_on_photographs(*choice)
+            self.assertEqual(tuple(cost.of_submodel(network, name).values()), expected)
+            self.assertEqual(adds, expected[1])
+        # Published: 226 M multiply-adds (k3_e3_d4), 7.7 M shared weights, matrices among them.
+        self.assertEqual(round(counted[-1] / 1e6), 226)
+        shared_weights = counts_on_photographs(7, 6, 4)[0] + 20 * (25 * 25 + 9 * 9)
+        self.assertEqual(cost.parameters(network), shared_weights)
+        self.assertEqual(round(shared_weights / 1e6, 1), 7.7)
+
     def test_parameters_and_multiply_adds(self):
         for preset, expected in COUNTS.items():
             network = models.from_preset(preset, num_classes=100)
@@ -182,6 +238,16 @@ class SubmodelsTest(tf.test.TestCase, parameterized.TestCase):
         model = shared().submodel(name)
         self.assertEqual(shared().resolve(name).choice, (stages, 16))
         self.assertAllClose(model(IMAGES), straightforward(model, stages, shared()), 1e-4, 1e-4)
+
+    def test_a_stem_with_a_stride(self):
+        network = tiny(stem_strides=2)
+        network.recalibrate("k5_e4_d2", [IMAGES])
+        model, stages = network.submodel("k5_e4_d2"), (((5, 4), (5, 4)), ((5, 4), (5, 4)))
+        expected = straightforward(model, stages, network)
+        self.assertAllClose(model(IMAGES), expected, 1e-4, 1e-4)
+        self.assertAllClose(network(IMAGES)[-1], expected, 1e-4, 1e-4)
+        (counted,) = network._space.multiply_adds([network._space.row(network.submodels[-1])])
+        self.assertEqual(int(counted), cost.multiply_adds(model))
 
     def test_matrices_do_nothing_at_the_largest_kernels(self):
         network = tiny()
