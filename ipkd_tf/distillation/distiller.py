@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ipkd_tf.distillation import batches, losses
+from ipkd_tf.distillation import batches, losses, own_metrics
 from ipkd_tf.distillation import outside as outside_teachers
 from ipkd_tf.distillation import teachers as teacher_weights
 from ipkd_tf.models import checks, flexible, keras_hooks
@@ -97,6 +97,7 @@ class InplaceDistiller(keras_hooks.Trainer):
                 f"rename an output layer. Received: submodel_names={self.submodel_names}"
             )
         self._means = {name: keras.metrics.Mean(name=name) for name in names}
+        self._own_metrics, self._given_metrics = {}, []
         self.built = True
 
     def _set_teachers(self, teachers, outside):
@@ -128,37 +129,53 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     @property
     def metrics(self):
-        return [
+        means = [
             keras_hooks.MonitoredMetric(mean, "down" if name in _LOSSES else "up")
             for name, mean in self._means.items()
         ]
+        return means + [metric for _, metric in self._own_metrics.values()]
 
     def get_metrics_result(self):
         """Returns the metrics by name; while a network draws, those of what it trains."""
         drew = tf.executing_eagerly() and not self._means["avg_accuracy"].count.numpy()
-        return self._results(_LOSSES if drew and self._means["loss"].count.numpy() else self._means)
+        losses_alone = drew and self._means["loss"].count.numpy()
+        return self._results(_LOSSES if losses_alone else [*self._means, *self._own_metrics])
 
     def _results(self, names):
-        return {name: mean.result() for name, mean in self._means.items() if name in names}
+        own = {name: metric for name, (_, metric) in self._own_metrics.items()}
+        metrics = {**self._means, **own}.items()
+        return {name: metric.result() for name, metric in metrics if name in names}
 
     def call(self, inputs, training=None):
         """Returns the logits of every sub-model, a list of n tensors `[batch, classes]`."""
         return keras.tree.flatten(self.network(inputs, training=training))
 
-    def compile(self, optimizer="sgd", loss=None, **kwargs):
-        """Configures training as `keras.Model.compile`; loss and metrics are the distiller's own.
+    def compile(self, optimizer="sgd", loss=None, metrics=None, **kwargs):
+        """Configures training as `keras.Model.compile`; the loss is the distiller's own.
+
+        Args:
+            optimizer: As there.
+            loss: None.
+            metrics: Further metrics, each kept for every sub-model by itself (`exit_1_NAME`):
+                Keras's, their class names, or functions of labels and logits. They are given the
+                labels as they come, the logits `[batch, classes]` and the sample weights.
+            **kwargs: As there.
 
         Raises:
-            ValueError: A loss, metrics or their weights are given; they would have no effect. Or
-                the optimizer accumulates gradients, and there are several replicas.
+            ValueError: A loss, its weights or `weighted_metrics` are given; they would have no
+                effect. Or a metric is none, or the optimizer accumulates gradients, and there are
+                several replicas.
         """
-        names = "loss_weights", "metrics", "weighted_metrics"
+        names = "loss_weights", "weighted_metrics"
         given = {"loss": loss} | {name: kwargs.pop(name, None) for name in names}
         if given := {name: value for name, value in given.items() if value is not None}:
             raise ValueError(
-                "Expected no loss and no metrics: the distiller has its own, set by the arguments "
-                f"of its constructor. Received: {given}"
+                "Expected no loss and no weighted_metrics: the distiller has its own, set by the "
+                f"arguments of its constructor; metrics are weighted. Received: {given}"
             )
+        self._given_metrics = metrics = metrics or []
+        with self.distribute_strategy.scope():
+            self._own_metrics = own_metrics.copies(metrics, self.submodel_names, self._means)
         super().compile(optimizer=optimizer, **kwargs)
         inner = keras_hooks.inner_optimizer(self.optimizer)
         if "ema" in self._virtual and not inner.use_ema:
@@ -176,6 +193,11 @@ class InplaceDistiller(keras_hooks.Trainer):
         )
         with self.distribute_strategy.scope():
             self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        metrics = [keras.saving.serialize_keras_object(one) for one in self._given_metrics]
+        return {**config, "metrics": metrics or None}
 
     def compile_from_config(self, config):
         # Keras does this by itself only for a model that keeps Model.compile as it is.
@@ -255,7 +277,10 @@ class InplaceDistiller(keras_hooks.Trainer):
             values |= self._accuracies(labels, logits)
         for name, value in values.items():
             self._means[name].update_state(value, sample_weight=weights)
-        return self._results(values)
+        own = {} if logits is None else self._own_metrics
+        for index, metric in own.values():
+            metric.update_state(labels, logits[index], sample_weight=weights)
+        return self._results([*values, *own])
 
     def _accuracies(self, labels, logits):
         classes = labels if labels.dtype.is_integer else tf.argmax(labels, axis=-1)

@@ -501,11 +501,41 @@ class ModelLifeTest(tf.test.TestCase, parameterized.TestCase):
         reference = _compiled(_linear()).train_on_batch(x, y, return_dict=True)
         self.assertAllClose(logs["loss"], reference["loss"], 1e-2)
 
-    @parameterized.parameters("loss", "metrics", "loss_weights", "weighted_metrics")
+    @parameterized.parameters("loss", "loss_weights", "weighted_metrics")
     def test_what_compile_would_ignore_is_refused(self, name):
         distiller = distillation.InplaceDistiller(_linear())
         with self.assertRaisesRegex(ValueError, f"has its own.*{name}.*mse"):
             distiller.compile(optimizer="sgd", **{name: "mse"})
+
+    def test_own_metrics_are_kept_for_every_submodel(self):
+        def surest(labels, logits):
+            return tf.reduce_max(tf.nn.softmax(logits), -1)
+
+        (x, y), weights = _data(), np.float32([1, 0, 2, 1, 1, 0, 1, 3])
+        distiller = distillation.InplaceDistiller(_linear())
+        metrics = [keras.metrics.SparseTopKCategoricalAccuracy(2, name="top_2"), surest]
+        distiller.compile("sgd", metrics=metrics)
+        logs = distiller.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+        for index, logits in enumerate(distiller.network(x)):
+            hits = [label in np.argsort(row)[-2:] for label, row in zip(y, logits, strict=True)]
+            self.assertAllClose(logs[f"head_{index}_top_2"], np.average(hits, weights=weights))
+            expected = np.average(_softmax(logits.numpy()).max(-1), weights=weights)
+            self.assertAllClose(logs[f"head_{index}_surest"], expected)
+        history = distiller.fit(x, y, validation_data=(x, y), epochs=2, verbose=0).history
+        self.assertContainsSubset({"head_0_top_2", "val_head_2_surest"}, history)
+        distiller.compile("sgd", metrics=["SparseCategoricalCrossentropy"])
+        path = os.path.join(self.get_temp_dir(), "distiller.keras")
+        distiller.fit(x, y, verbose=0)
+        distiller.save(path)
+        loaded = keras.models.load_model(path)
+        self.assertIn(
+            "head_0_sparse_categorical_crossentropy", loaded.evaluate(x, y, return_dict=True)
+        )
+        for wrong in ("accuracy", 3):
+            with self.assertRaisesRegex(ValueError, "metric"):
+                distiller.compile("sgd", metrics=[wrong])
+        with self.assertRaisesRegex(ValueError, "head_0_accuracy.*twice"):
+            distiller.compile("sgd", metrics=[keras.metrics.Accuracy()])
 
     def test_callbacks_know_which_way_is_better(self):
         (x, y), path = _data(), os.path.join(self.get_temp_dir(), "best.keras")
