@@ -1,11 +1,14 @@
 """In-place knowledge distillation as a Keras model: sub-models of one network teach each other."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
 from ipkd_tf.distillation import batches, losses, own_metrics
 from ipkd_tf.distillation import outside as outside_teachers
 from ipkd_tf.distillation import teachers as teacher_weights
+from ipkd_tf.distillation.features import FeatureLoss, FeatureTerm
 from ipkd_tf.models import checks, flexible, keras_hooks
 
 _LOSSES = ("loss", "hard_loss", "soft_loss")
@@ -31,6 +34,7 @@ class InplaceDistiller(keras_hooks.Trainer):
             `set_outside`.
         teacher_dropout: How many of the teachers, drawn anew, each training step does without.
             The others of a row take over; a sub-model that none is left for learns from the labels.
+        features: `features.FeatureLoss` of chosen layers, a term added to `soft_loss` in training.
         seed: Of what a step draws: sub-models, by a network that draws them, and teachers.
 
     Logs `loss` and its parts `hard_loss` (labels) and `soft_loss` (teachers), the accuracy of each
@@ -71,6 +75,7 @@ class InplaceDistiller(keras_hooks.Trainer):
         outside=(),
         teacher_dropout=0,
         seed=0,
+        features=(),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -82,6 +87,10 @@ class InplaceDistiller(keras_hooks.Trainer):
         self.divergence = divergence
         self.top_5 = top_5
         self.seed = seed
+        features = [
+            loss if isinstance(loss, FeatureLoss) else FeatureLoss(**loss) for loss in features
+        ]
+        self._feature_losses, self._feature_term = tuple(features), None
         outside = [outside] if isinstance(outside, keras.Model) else outside
         self._set_teachers(teachers, outside if isinstance(outside, int) else len(outside))
         self.teacher_dropout = outside_teachers.check_dropout(teacher_dropout, self.teachers)
@@ -126,6 +135,10 @@ class InplaceDistiller(keras_hooks.Trainer):
         if len(models) != count:
             raise ValueError(f"Expected {count} outside teachers. Received: {len(models)}")
         self._outside = outside_teachers.OutsideTeachers(models, self.network)
+        if self._feature_losses:
+            self._feature_term = FeatureTerm(
+                self.network, self._feature_losses, self._outside.models
+            )
 
     @property
     def metrics(self):
@@ -207,11 +220,12 @@ class InplaceDistiller(keras_hooks.Trainer):
         images, labels, weights = batches.unpack(data)
         step = keras.ops.convert_to_tensor(self.optimizer.iterations)
         with tf.GradientTape() as tape:
-            logits, auxiliary, drawn = self._train_logits(images, step)
+            logits, auxiliary, drawn, term = self._train_logits(images, step)
             with tape.stop_recording():
                 outside = self._outside_logits(images, logits)
             keep = outside_teachers.draw_kept(self.teachers, self.teacher_dropout, self.seed, step)
             hard, soft = self._hard_and_soft(labels, logits, outside, weights, self.teachers, keep)
+            soft = soft + term if self._feature_term else soft
             if auxiliary:
                 alone, _ = self._hard_and_soft(labels, auxiliary, [], weights, "none")
                 hard += getattr(self.network, "auxiliary_weight", 1.0) * alone
@@ -230,11 +244,14 @@ class InplaceDistiller(keras_hooks.Trainer):
         return self._logs(labels, logits, hard, soft, weights)
 
     def _train_logits(self, images, step):
-        """Logits of what a step trains, auxiliary logits, and whether it drew at all."""
+        """Logits of what a step trains, auxiliary ones, whether it drew, the loss of features."""
+        if self._feature_term:
+            logits, term = self._feature_term.logits_and_loss(images)
+            return logits, [], False, term
         if not hasattr(self.network, "train_logits"):
-            return self(images, training=True), [], False
+            return self(images, training=True), [], False, 0.0
         drawn = self.network.draw(self.seed, step)
-        return *self.network.train_logits(images, drawn), drawn is not None
+        return *self.network.train_logits(images, drawn), drawn is not None, 0.0
 
     def _outside_logits(self, images, logits):
         """Logits of the teachers beside the sub-models, in the order of their columns of W."""
@@ -303,6 +320,7 @@ class InplaceDistiller(keras_hooks.Trainer):
             "network": keras.saving.serialize_keras_object(self.network),
             "teachers": self._text or self.teachers.tolist(),
             "outside": self._number_outside,
+            "features": [dataclasses.asdict(loss) for loss in self._feature_losses],
         }
 
     @classmethod

@@ -21,6 +21,10 @@ class OutsideTeachers:
             _check_fit(model, f"t{number}", network)
         self._models = [flexible.cut(model, -1) for model in models]
 
+    @property
+    def models(self):
+        return self._models
+
     def logits(self, images):
         """Their logits in inference mode, a list of `[batch, classes]`."""
         return [model(images, training=False) for model in self._models]
