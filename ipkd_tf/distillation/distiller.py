@@ -36,6 +36,10 @@ class InplaceDistiller(keras_hooks.Trainer):
             The others of a row take over; a sub-model that none is left for learns from the labels.
         features: `features.FeatureLoss` of chosen layers, a term added to `soft_loss` in training.
         seed: Of what a step draws: sub-models, by a network that draws them, and teachers.
+        label_weight: What the labels weigh for a taught sub-model: `remaining`, 1 - lambda, or
+            `full`, 1.
+        distillation_ramp_steps: Optimizer steps over which lambda rises from 0 to its value, in
+            equal steps; 0: it has it from the first. Validation always has the whole lambda.
 
     Logs `loss` and its parts `hard_loss` (labels) and `soft_loss` (teachers), the accuracy of each
     sub-model by name (`exit_1_accuracy`), and their mean, `avg_accuracy`.
@@ -76,15 +80,24 @@ class InplaceDistiller(keras_hooks.Trainer):
         teacher_dropout=0,
         seed=0,
         features=(),
+        label_weight="remaining",
+        distillation_ramp_steps=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.submodel_names = flexible.names(network)
         self.network = network
-        losses.check_settings(distillation_weight, temperature, divergence)
+        losses.check_settings(distillation_weight, temperature, divergence, label_weight)
+        checks.check(
+            isinstance(distillation_ramp_steps, int) and distillation_ramp_steps >= 0,
+            "a whole number of steps, 0 for no ramp",
+            distillation_ramp_steps=distillation_ramp_steps,
+        )
         self.distillation_weight = distillation_weight
         self.temperature = temperature
         self.divergence = divergence
+        self.label_weight = label_weight
+        self.distillation_ramp_steps = distillation_ramp_steps
         self.top_5 = top_5
         self.seed = seed
         features = [
@@ -224,7 +237,9 @@ class InplaceDistiller(keras_hooks.Trainer):
             with tape.stop_recording():
                 outside = self._outside_logits(images, logits)
             keep = outside_teachers.draw_kept(self.teachers, self.teacher_dropout, self.seed, step)
-            hard, soft = self._hard_and_soft(labels, logits, outside, weights, self.teachers, keep)
+            hard, soft = self._hard_and_soft(
+                labels, logits, outside, weights, self.teachers, keep, self._ramp(step)
+            )
             soft = soft + term if self._feature_term else soft
             if auxiliary:
                 alone, _ = self._hard_and_soft(labels, auxiliary, [], weights, "none")
@@ -266,10 +281,16 @@ class InplaceDistiller(keras_hooks.Trainer):
         }
         return [*self._outside.logits(images), *(virtual[name]() for name in self._virtual)]
 
-    def _hard_and_soft(self, labels, logits, outside, weights, teachers, keep=None):
+    def _ramp(self, step):
+        """What lambda is multiplied by at an optimizer step; None where there is no ramp."""
+        if not (steps := self.distillation_ramp_steps):
+            return None
+        return tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
+
+    def _hard_and_soft(self, labels, logits, outside, weights, teachers, keep=None, ramp=None):
         settings = self.distillation_weight, self.temperature, self.divergence
         return losses.per_example_losses(
-            labels, logits, teachers, *settings, outside, weights, keep
+            *(labels, logits, teachers, *settings, outside, weights, keep, self.label_weight, ramp)
         )
 
     def _replica_loss(self, per_example, weights):
@@ -314,6 +335,7 @@ class InplaceDistiller(keras_hooks.Trainer):
     def get_config(self):
         """Returns the constructor's arguments; of outside teachers only their number."""
         settings = "distillation_weight temperature divergence top_5 teacher_dropout seed"
+        settings += " label_weight distillation_ramp_steps"
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in settings.split()},

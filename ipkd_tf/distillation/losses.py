@@ -7,7 +7,8 @@ weight L and temperature T, the loss of one example is
             + L T^2 sum_j W[i, j] D(softmax(a[j] / T), softmax(a[i] / T)) ]
 
 where j runs over the sub-models and then the outside teachers, and a[j] is a constant: no gradient
-reaches a teacher through its teaching.
+reaches a teacher through its teaching. With `label_weight="full"` the labels keep their whole
+weight, 1 in place of 1 - L r_i, and teaching comes on top.
 
 At high temperatures all distributions are nearly uniform: entropies close to log(C) cancel, and
 T^2 magnifies what rounding leaves. So every distribution is held relative to the uniform one, as
@@ -23,6 +24,7 @@ from ipkd_tf.distillation.teachers import from_spec
 from ipkd_tf.models import checks
 
 DIVERGENCES = ("kl", "ce", "reverse_kl")
+LABEL_WEIGHTS = ("remaining", "full")
 
 
 def inplace_distillation_loss(
@@ -34,6 +36,7 @@ def inplace_distillation_loss(
     divergence="kl",
     sample_weight=None,
     outside=(),
+    label_weight="remaining",
 ):
     """Returns the objective averaged over the batch.
 
@@ -48,6 +51,8 @@ def inplace_distillation_loss(
         sample_weight: `[batch]` non-negative weights of the mean; 0 removes an example, even one
             that is NaN. If they are all 0, the loss is 0.
         outside: list of m tensors `[batch, classes]`, logits of outside teachers.
+        label_weight: what the labels weigh in the loss of a taught sub-model, `"remaining"`, 1 - L,
+            or `"full"`, 1.
 
     Returns:
         Scalar in nats, float32 (float64 if any logits are float64).
@@ -61,7 +66,9 @@ def inplace_distillation_loss(
         1.0482...  # 0.2 * 0.6931 + 0.0486 from the label, 0.8 * 25 * 0.0431 from the teacher
     """
     settings = distillation_weight, temperature, divergence
-    hard, soft = per_example_losses(labels, logits, teachers, *settings, outside, sample_weight)
+    hard, soft = per_example_losses(
+        labels, logits, teachers, *settings, outside, sample_weight, label_weight=label_weight
+    )
     losses = hard + soft
     if sample_weight is None:
         return tf.reduce_mean(losses)
@@ -79,14 +86,17 @@ def per_example_losses(
     outside=(),
     sample_weight=None,
     keep=None,
+    label_weight="remaining",
+    ramp=None,
 ):
     """Returns the labels' and the teachers' part of the objective, `[batch]` each.
 
     As `inplace_distillation_loss`, but sample weights do not scale: where one is 0, zeros stand for
     labels and logits, so that neither loss nor gradient is NaN. `keep` is None, or 1 for each
     teacher `[n + m]` that teaches now and 0 for others, whose shares the rest of a row takes over.
+    `ramp` is None, or the scalar in [0, 1] that L is multiplied by now.
     """
-    check_settings(distillation_weight, temperature, divergence)
+    check_settings(distillation_weight, temperature, divergence, label_weight)
     n = len(logits)
     all_logits = _check_logits([*logits, *outside])
     labels = _check_labels(labels, all_logits[0])
@@ -94,16 +104,22 @@ def per_example_losses(
         labels, *all_logits = _take_out(sample_weight, labels, *all_logits)
     teacher_weights = from_spec(teachers, n, len(outside))
     taught = teacher_weights.any(axis=1)
-    shares = 1.0 - distillation_weight * taught
-    if keep is not None:  # A row of which nobody is left is not taught.
+    weight = distillation_weight
+    if ramp is not None:
+        weight *= tf.cast(ramp, all_logits[0].dtype)
+    if label_weight == "full":
+        shares = [1.0] * n
+    elif keep is None:
+        shares = [1.0 - weight if taught[i] else 1.0 for i in range(n)]
+    else:  # A row of which nobody is left is not taught.
         left = tf.reduce_any(tf.cast(teacher_weights * keep, tf.bool), axis=1)
         left = tf.cast(left, all_logits[0].dtype)
-        shares = [1.0 - distillation_weight * left[i] if taught[i] else 1.0 for i in range(n)]
+        shares = [1.0 - weight * left[i] if taught[i] else 1.0 for i in range(n)]
     hard = _hard_loss(labels, all_logits[:n], shares)
     if distillation_weight == 0 or not taught.any():
         return hard, tf.zeros_like(hard)
     soft = _soft_loss(all_logits, teacher_weights, temperature, divergence, keep)
-    return hard, distillation_weight * temperature**2 * soft
+    return hard, weight * temperature**2 * soft
 
 
 def mean_logits(logits):
@@ -217,13 +233,15 @@ def _reverse_kl(teacher, student, weights):
 _DIVERGENCE_OF = dict(zip(DIVERGENCES, (_kl, _cross_entropy, _reverse_kl), strict=True))
 
 
-def check_settings(distillation_weight, temperature, divergence):
+def check_settings(distillation_weight, temperature, divergence, label_weight="remaining"):
     """Raises ValueError for settings out of range; for callers that have no logits yet."""
     weight = {"distillation_weight": distillation_weight}
     checks.check(0 <= distillation_weight <= 1, "a share in [0, 1]", **weight)
     checks.check(0 < temperature < math.inf, "a finite number > 0", temperature=temperature)
     known = f"one of {', '.join(DIVERGENCES)}"
     checks.check(divergence in DIVERGENCES, known, divergence=divergence)
+    known = f"one of {', '.join(LABEL_WEIGHTS)}"
+    checks.check(label_weight in LABEL_WEIGHTS, known, label_weight=label_weight)
 
 
 def _check_logits(logits):

@@ -1,5 +1,6 @@
 """The parts of a run, made from an Experiment: strategy, network, distiller, optimizer."""
 
+import math
 import os
 import re
 
@@ -54,6 +55,7 @@ def build(experiment, splits):
         network = _cut(network, experiment.submodel, splits.train.images(slice(_FIRST_IMAGES)))
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         synchronize(network, experiment.synchronized_batch_normalization)
+    steps_per_epoch = splits.steps_per_epoch(experiment.batch_size)
     distiller = InplaceDistiller(
         network,
         teachers=experiment.method,
@@ -63,13 +65,22 @@ def build(experiment, splits):
         outside=teachers.load(experiment, splits),
         teacher_dropout=experiment.teacher_dropout,
         seed=experiment.seed,
+        label_weight=experiment.label_weight,
+        distillation_ramp_steps=_ramp_steps(experiment, steps_per_epoch),
     )
     _check_every_teacher_teaches(distiller, experiment)
     distiller.compile(
-        optimizer=_optimizer(experiment, splits.steps_per_epoch(experiment.batch_size), network),
+        optimizer=_optimizer(experiment, steps_per_epoch, network),
         jit_compile=_JIT[experiment.jit],
     )
     return distiller
+
+
+def _ramp_steps(experiment, steps_per_epoch):
+    """Optimizer steps of the rise of lambda; a step may accumulate the gradients of batches."""
+    arguments = settings.parse_object(experiment.optimizer_arguments)
+    batches = experiment.distillation_ramp * experiment.epochs * steps_per_epoch
+    return math.ceil(batches / (arguments.get("gradient_accumulation_steps") or 1))
 
 
 def _cut(network, submodel, images):

@@ -128,6 +128,17 @@ class Experiment:
     distillation_weight: float = number(
         0.8, "Lambda: share of the teachers in a taught sub-model's loss.", at_most=1
     )
+    distillation_ramp: float = number(
+        0.0,
+        "Share of the run's steps over which lambda rises from 0 to its value, such as 0.5; 0: no "
+        "rise. It stretches when --epochs grows.",
+        at_most=1,
+    )
+    label_weight: str = setting(
+        "remaining",
+        "What the labels weigh in a taught sub-model's loss: remaining (1 - lambda) or full (1).",
+        choices=("remaining", "full"),
+    )
     temperature: float = number(5.0, "Temperature of the soft targets.", above=0)
     divergence: str = setting(
         "kl",

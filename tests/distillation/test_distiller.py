@@ -58,6 +58,50 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
             expected = kernel - 0.1 * x.T @ gradient / len(x)
             self.assertAllClose(head.kernel, expected, 1e-5, 1e-6)
 
+    @parameterized.parameters(("remaining", None), ("full", None), ("remaining", 2))
+    def test_lambda_rises_to_its_value(self, label_weight, accumulated):
+        (x, y), temperature = _data(), 2.0
+        distiller = distillation.InplaceDistiller(
+            _linear(2),
+            teachers="ipkd",
+            temperature=temperature,
+            label_weight=label_weight,
+            distillation_ramp_steps=4,
+        )
+        still = keras.optimizers.SGD(1e-30, gradient_accumulation_steps=accumulated)
+        distiller.compile(optimizer=still)
+        heads = [head.get_weights() for head in distiller.network.layers[1:]]
+        logits = [x @ kernel + bias for kernel, bias in heads]
+        hard = [-np.log(_softmax(a)[range(len(y)), y]).mean() for a in logits]
+        student, teacher = (_softmax(a / temperature) for a in logits)
+        divergence = temperature**2 * (teacher * np.log(teacher / student)).sum(-1).mean()
+        for batch in range(12):
+            weight = 0.8 * min(batch // (accumulated or 1) / 4, 1)  # 0, 0.2, 0.4, 0.6, 0.8, 0.8 ...
+            labels = 1 if label_weight == "full" else 1 - weight
+            distiller.reset_metrics()
+            logs = distiller.train_on_batch(x, y, return_dict=True)
+            self.assertAllClose(logs["hard_loss"], labels * hard[0] + hard[1], 1e-5)
+            self.assertAllClose(logs["soft_loss"], weight * divergence, 1e-5)
+        fresh = _compiled(
+            _linear(2),
+            teachers="ipkd",
+            temperature=temperature,
+            label_weight=label_weight,
+            distillation_ramp_steps=4,
+        )
+        scores = fresh.evaluate(x, y, verbose=0, return_dict=True)
+        self.assertAllClose(scores["soft_loss"], 0.8 * divergence, 1e-5)
+
+    def test_a_rise_counts_every_step_of_an_execution(self):
+        x, y = _data(24)
+        weights = []
+        for steps in (1, 3):
+            distiller = _compiled(_linear(), distillation_ramp_steps=5)
+            distiller.compile(optimizer=optimizers.SGD(0.1), steps_per_execution=steps)
+            distiller.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+            weights.append(distiller.network.get_weights())
+        self.assertAllClose(*weights, 1e-6, 1e-7)
+
     def test_logs_are_the_losses_and_accuracies_of_the_batch(self):
         network, (x, y) = _linear(), _data()
         distiller = _compiled(network, teachers="ipkd", distillation_weight=0.5, temperature=2.0)
@@ -421,14 +465,15 @@ class ReplicaTest(tf.test.TestCase, parameterized.TestCase):
     def _strategy(self, mirrored):
         self.strategy = mirrored
 
-    def test_two_replicas_take_the_step_of_one(self):
+    @parameterized.parameters({}, {"distillation_ramp_steps": 3, "label_weight": "full"})
+    def test_two_replicas_take_the_step_of_one(self, **settings):
         x, y = _data(15)  # batches of 4 + 4 and of 4 + 3
         dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
         single = _linear()
-        expected = _compiled(single).fit(dataset, epochs=2, verbose=0).history
+        expected = _compiled(single, **settings).fit(dataset, epochs=2, verbose=0).history
         with self.strategy.scope():
             network = _linear()
-            distiller = _compiled(network)
+            distiller = _compiled(network, **settings)
         history = distiller.fit(dataset, epochs=2, verbose=0).history
         self.assertAllClose(network.get_weights(), single.get_weights(), 1e-5, 1e-6)
         self.assertAllClose(history, expected, 1e-5)
@@ -470,7 +515,13 @@ class ModelLifeTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_saved_distiller_goes_on_training_alike(self):
         (x, y), path = _data(), os.path.join(self.get_temp_dir(), "distiller.keras")
         distiller = distillation.InplaceDistiller(
-            _linear(), teachers="0:1,1:2", temperature=2.0, divergence="ce", distillation_weight=0.3
+            _linear(),
+            teachers="0:1,1:2",
+            temperature=2.0,
+            divergence="ce",
+            distillation_weight=0.3,
+            label_weight="full",
+            distillation_ramp_steps=7,
         )
         distiller.compile(optimizer=optimizers.SGD(0.1, momentum=0.9))
         distiller.train_on_batch(x, y)
@@ -482,6 +533,8 @@ class ModelLifeTest(tf.test.TestCase, parameterized.TestCase):
             "temperature",
             "divergence",
             "submodel_names",
+            "label_weight",
+            "distillation_ramp_steps",
         )
         for name in settings:
             self.assertAllEqual(getattr(loaded, name), getattr(distiller, name))
@@ -566,6 +619,9 @@ class ModelLifeTest(tf.test.TestCase, parameterized.TestCase):
         ({"temperature": -1.0}, "temperature=-1.0"),
         ({"distillation_weight": 1.5}, "distillation_weight=1.5"),
         ({"divergence": "js"}, "divergence='js'"),
+        ({"label_weight": "half"}, "remaining, full. Received: label_weight='half'"),
+        ({"distillation_ramp_steps": -1}, "distillation_ramp_steps=-1"),
+        ({"distillation_ramp_steps": 0.5}, "whole number of steps.*distillation_ramp_steps=0.5"),
         ({"teachers": np.eye(3)}, "larger"),
     )
     def test_bad_settings_are_named(self, arguments, message):

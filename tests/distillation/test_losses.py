@@ -95,6 +95,25 @@ class SlowFormulaTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertAllClose(actual[1], expected[1], rtol=2e-5, atol=2e-5)
                 self.assertAllClose(actual[2], expected[2], rtol=1e-4, atol=2e-5)
 
+    def test_full_labels_and_a_risen_part_of_the_weight(self):
+        labels, logits = random_problem()
+        matrix, settings = MATRICES["custom"], (0.8, 5.0, "kl")
+        part = slow_objective(labels, logits, matrix, 0.25 * 0.8, *settings[1:])
+        alone = slow_objective(labels, logits, MATRICES["none"], *settings)
+        for ramp in (0.25, tf.constant(0.25)):
+            actual = value_and_gradients(labels, list(logits), CUSTOM, *settings, ramp=ramp)
+            for one, other in zip(actual, part, strict=True):
+                self.assertAllClose(one, other, rtol=1e-4, atol=1e-5)
+            keywords = {"ramp": ramp, "label_weight": "full"}
+            hard, soft, _ = value_and_gradients(labels, list(logits), CUSTOM, *settings, **keywords)
+            self.assertAllClose(hard, alone[0], rtol=1e-5, atol=1e-5)
+            self.assertAllClose(soft, part[1], rtol=1e-5, atol=1e-5)
+        total = losses.inplace_distillation_loss(
+            labels, list(logits), CUSTOM, *settings, label_weight="full"
+        )
+        expected = alone[0] + slow_objective(labels, logits, matrix, *settings)[1]
+        self.assertAllClose(total, expected.mean(), rtol=1e-5)
+
     @parameterized.parameters(*losses.DIVERGENCES)
     def test_float64_stays_float64(self, divergence):
         labels, logits = random_problem(dtype=np.float64)

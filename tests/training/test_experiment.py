@@ -18,6 +18,8 @@ class ExperimentTest(parameterized.TestCase):
         divergence = Experiment.__dataclass_fields__["divergence"]
         self.assertCountEqual([*experiment.METHODS, "kd"], teachers.METHODS)  # kd needs a teacher
         self.assertCountEqual(divergence.metadata["choices"], losses.DIVERGENCES)
+        label_weight = Experiment.__dataclass_fields__["label_weight"]
+        self.assertCountEqual(label_weight.metadata["choices"], losses.LABEL_WEIGHTS)
 
     @parameterized.parameters(
         ({"validation": "test"}, "held_out", None),
@@ -49,6 +51,9 @@ class ExperimentTest(parameterized.TestCase):
         {"temperature": float("nan")},
         {"learning_rate": float("inf")},
         {"distillation_weight": 1.5},
+        {"distillation_ramp": 1.01},
+        {"distillation_ramp": -0.5},
+        {"label_weight": "half"},
         {"momentum": 1.0},
         {"batch_size": True},
         {"flip": 1},

@@ -225,6 +225,17 @@ class ResumeTest(TrainingTest):
         loop.run(self.experiment("broken"))
         self.assert_same_run(self.straight, "broken")
 
+    def test_lambda_rises_on_where_it_was(self):
+        settings = {"epochs": 2, "distillation_ramp": 0.8, "label_weight": "full"}
+        straight = self.experiment("straight", **settings)
+        loop.run(straight)
+        with self.assertRaises(KeyboardInterrupt):
+            loop.run(self.experiment("broken", **settings), [InterruptAfter(0, 7)])
+        loop.run(self.experiment("broken", **settings))
+        self.assert_same_run("straight", "broken")
+        soft = [float(row["soft_loss"]) for row in self.history("straight")]
+        self.assertGreater(soft[1], soft[0])  # Of 20 steps the first 16 rise.
+
     def test_more_epochs_go_on_where_the_run_ended(self):
         loop.run(self.experiment("grown", epochs=1))
         result = loop.run(self.experiment("grown"))
@@ -360,6 +371,16 @@ class BuildTest(TrainingTest):
             (distiller.temperature, distiller.distillation_weight, distiller.divergence),
             (2.0, 0.5, "ce"),
         )
+        self.assertEqual(
+            (distiller.label_weight, distiller.distillation_ramp_steps), ("remaining", 0)
+        )
+        accumulated = '{"gradient_accumulation_steps": 4}'
+        for arguments, steps in (("{}", 23), (accumulated, 6)):  # 0.75 of 3 epochs of 10 batches
+            ramped = self.build(
+                distillation_ramp=0.75, label_weight="full", optimizer_arguments=arguments
+            )
+            self.assertEqual(ramped.distillation_ramp_steps, steps)
+            self.assertEqual(ramped.label_weight, "full")
         self.assertTrue(distiller.optimizer.nesterov)
 
     def test_only_kernels_decay(self):
