@@ -11,7 +11,7 @@ from ipkd_tf.output import files
 from ipkd_tf.training import finished_run
 from ipkd_tf.training.experiment import Experiment
 
-SCORES = dict.fromkeys(("accuracy", "top_5_accuracy", "loss"), float)
+SCORES = dict.fromkeys(("accuracy", "top_5_accuracy", "loss", "calibration_error"), float)
 SCORES |= {one.name: int for one in cost.COSTS}
 NETWORK_AND_DATA = ["model", "dataset"]
 _IDENTITY = {"model": str, "dataset": str, "method": str, "seed": int, "name": str, "alone": bool}
@@ -21,6 +21,7 @@ _VERSIONS = ("ipkd_tf", "git_commit", "tensorflow", "cpus")
 _CIRCUMSTANCES = {
     **{f"{part}_images": int for part in _IMAGES},
     "training_seconds": float,
+    "validation_accuracy": float,
     "network_parameters": int,
     **dict.fromkeys(("date", *_VERSIONS, "devices"), str),
 }
@@ -31,7 +32,9 @@ _FIELDS = [
 ]
 SETTINGS = {field.name: field.type for field in _FIELDS}
 _PART_OF_METHOD = ("teacher", "teacher_dropout")  # Never a reason to refuse a comparison.
+_UNKNOWN = float("nan")
 _NOT_YET_KNOWN = {"alone": False, "network_parameters": 0}  # to files of earlier versions
+_NOT_YET_KNOWN |= dict.fromkeys(("calibration_error", "validation_accuracy"), _UNKNOWN)
 COLUMNS = {**_IDENTITY, **_EPOCH, **SCORES, **_CIRCUMSTANCES, **SETTINGS}
 
 
@@ -93,7 +96,9 @@ def _read_run(directory):
     environment = files.read_json(directory / "environment.json") or {}
     rows = [
         # Counts of images divided in single precision: what is beyond 7 digits is rounding.
-        facts | {"submodel": row["name"]} | {key: round(row[key], 7) for key in SCORES}
+        facts
+        | {"submodel": row["name"]}
+        | {key: round(row[key], 7) for key in SCORES if key in row or key not in _NOT_YET_KNOWN}
         for run in (finished_run.open_run(directory, epoch) for epoch in finished_run.EPOCHS)
         for facts in [_facts(run, environment)]
         for row in run.rows
@@ -111,6 +116,7 @@ def _facts(run, environment):
         "epoch": result[f"{run.epoch}_epoch"],
         **{f"{part}_images": result["examples"][part] for part in _IMAGES},
         "training_seconds": result["seconds"]["training"],
+        "validation_accuracy": result.get("validation", {}).get("val_avg_accuracy", _UNKNOWN),
         "network_parameters": result.get("parameters", 0),
         "alone": bool(run.experiment.submodel),
         **{key: str(environment.get(key) or "") for key in _VERSIONS},
@@ -135,7 +141,9 @@ def write_csv(rows, path):
     """Writes the rows of `gather`, sorted and without the places of this machine."""
     order = [*NETWORK_AND_DATA, "name", "method", "seed", "which"]
     with files.replacing(path) as aside:
-        rows.sort_values(order, kind="stable").to_csv(aside, columns=list(COLUMNS), index=False)
+        rows.sort_values(order, kind="stable").to_csv(
+            aside, columns=list(COLUMNS), index=False, na_rep="nan"
+        )
 
 
 def read_csv(path):

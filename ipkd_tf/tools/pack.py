@@ -78,7 +78,8 @@ def _card(run, result):
 
     labels = {one.name: one.label for one in cost.COSTS}
     first = result["best"][0]
-    costs = [key for key in first if key not in ("name", "loss") and "accuracy" not in key]
+    scores = ("name", "accuracy", "top_5_accuracy", "loss", "calibration_error")
+    costs = [key for key in first if key not in scores]
     columns = [("sub-model", "name", "{}"), ("accuracy %", "accuracy", tables.percent)]
     columns += [(labels.get(key, key.replace("_", " ")), key, "{:,}") for key in costs]
     settings, seed = result["settings"], result["seed"]

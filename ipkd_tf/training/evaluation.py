@@ -9,6 +9,7 @@ from ipkd_tf.models.flexible import names
 
 _RECALIBRATION_IMAGES, _RECALIBRATION_BATCH = 2000, 200  # as once-for-all takes
 _BATCH = 250
+_BINS = 15
 
 
 def evaluate(network, dataset, submodels=None):
@@ -23,8 +24,8 @@ def evaluate(network, dataset, submodels=None):
 
     Returns:
         One dict per sub-model: name, accuracy, top_5_accuracy (shares in 0..1), loss (mean
-        cross-entropy, nats), and the parameters and multiply_adds (for one image) of the sub-model
-        alone, cut out of the network.
+        cross-entropy, nats), calibration_error (in 0..1, see `CalibrationError`), and the
+        parameters and multiply_adds (for one image) of the sub-model alone, cut out of the network.
 
     Raises:
         ValueError: The data set is empty.
@@ -78,7 +79,37 @@ def _metrics():
         "accuracy": keras.metrics.SparseCategoricalAccuracy(),
         "top_5_accuracy": keras.metrics.SparseTopKCategoricalAccuracy(k=5),
         "loss": keras.metrics.SparseCategoricalCrossentropy(from_logits=True),
+        "calibration_error": CalibrationError(),
     }
+
+
+class CalibrationError(keras.metrics.Metric):
+    """Expected calibration error of logits `[batch, classes]` with integer labels, in 0..1.
+
+    The images fall into bins of equal width by their confidence, the highest probability: over all
+    of them, the mean of |accuracy - mean confidence| of an image's bin.
+
+    Source: Guo et al., On calibration of modern neural networks, ICML 2017, Equation 3; 15 bins.
+    """
+
+    def __init__(self, bins=_BINS, name="calibration_error"):
+        super().__init__(name=name)
+        self._bins = bins
+        self._gaps = self.add_variable([bins], "zeros", name="gaps")  # sums of right - confidence
+        self._count = self.add_variable([], "zeros", name="count")
+
+    def update_state(self, labels, logits, sample_weight=None):
+        confidence = tf.reduce_max(tf.nn.softmax(logits), axis=-1)
+        right = tf.equal(tf.argmax(logits, axis=-1), tf.cast(labels, tf.int64))
+        # A bin holds its upper end, not its lower one.
+        bins = tf.cast(tf.math.ceil(confidence * self._bins), tf.int32) - 1
+        bins = tf.clip_by_value(bins, 0, self._bins - 1)  # Rounding may take one over 1.
+        gaps = tf.cast(right, confidence.dtype) - confidence
+        self._gaps.assign_add(tf.math.unsorted_segment_sum(gaps, bins, self._bins))
+        self._count.assign_add(tf.cast(tf.size(gaps), tf.float32))
+
+    def result(self):
+        return tf.math.divide_no_nan(tf.reduce_sum(tf.abs(self._gaps)), self._count)
 
 
 def batches_to_recalibrate(train):

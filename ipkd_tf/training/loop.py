@@ -193,7 +193,8 @@ class _Training:
                 network.load_weights(self.directory / "best.keras")
                 best = evaluation.evaluate(network, test)
         parameters = cost.parameters(network)
-        result = self._result("finished", best=best, last=last, parameters=parameters)
+        chosen = {"validation": resume.best_epoch(history), "parameters": parameters}
+        result = self._result("finished", best=best, last=last, **chosen)
         summary.draw(result, history, self.directory)
         files.write_json(self.directory / "result.json", result)
         return result

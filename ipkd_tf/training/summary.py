@@ -9,6 +9,7 @@ _SCORES = (
     ("accuracy %", "accuracy", tables.percent),
     ("top-5 %", "top_5_accuracy", tables.percent),
     ("loss", "loss", "{:.4f}"),
+    ("ECE %", "calibration_error", tables.percent),
 )
 
 
@@ -28,12 +29,12 @@ def title(result):
 
 def score_table(title, rows):
     """Rows of `evaluation.evaluate` as text, every cost a column, under a title; their average."""
-    scores = {"name", *(key for _, key, _ in _SCORES)}
+    scores = [one for one in _SCORES if one[1] in rows[0]]  # Earlier versions had fewer.
     labels = {one.name: one.label for one in cost.COSTS}
-    costs = [key for key in rows[0] if key not in scores]
-    average = {key: sum(row[key] for row in rows) / len(rows) for _, key, _ in _SCORES}
+    costs = [key for key in rows[0] if key not in {"name", *(key for _, key, _ in scores)}]
+    average = {key: sum(row[key] for row in rows) / len(rows) for _, key, _ in scores}
     average |= {"name": "average", **dict.fromkeys(costs, "")}
-    columns = [("sub-model", "name", "{}"), *_SCORES]
+    columns = [("sub-model", "name", "{}"), *scores]
     columns += [(labels.get(key, key.replace("_", " ")), key, "{:,}") for key in costs]
     return f"{title}\n{tables.text([*rows, average], columns)}"
 

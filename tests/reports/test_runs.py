@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import pandas as pd
 from absl.testing import absltest
 
 from ipkd_tf.reports import runs
@@ -36,6 +37,7 @@ class RunsTest(absltest.TestCase):
             "devices": "CPU; GPU A",
             "temperature": 2.0,
             "epochs": 4,
+            "calibration_error": 0.125,
         }
         self.assertEqual({key: first[key] for key in expected}, expected)
 
@@ -61,6 +63,22 @@ class RunsTest(absltest.TestCase):
         self.assertEqual(path.read_text().splitlines()[0].rpartition(",")[2], "deterministic")
         path.write_text("\n".join(lines))
         self.assertEqual(set(runs.read_csv(path)["deterministic"]), {False})
+
+    def test_a_csv_file_and_a_run_of_before_the_calibration_error(self):
+        directory = write_result(self.root, "none")
+        result = json.loads((directory / "result.json").read_text())
+        for row in (*result["best"], *result["last"]):
+            del row["calibration_error"]
+        (directory / "result.json").write_text(json.dumps(result))
+        rows, _ = runs.gather([self.root])
+        path = self.root / "results.csv"
+        for new in ("calibration_error", "validation_accuracy"):
+            self.assertTrue(rows[new].isna().all())
+            runs.write_csv(rows, path)
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns=new)
+            frame.to_csv(path, index=False)
+            self.assertTrue(runs.read_csv(path)[new].isna().all())
+            self.assertLen(runs.gather([self.root, path])[0], len(rows))
 
     def test_overlapping_paths_count_once(self):
         directory = write_result(self.root, "none")

@@ -54,6 +54,24 @@ class EvaluateTest(tf.test.TestCase):
 
         self.assertAllClose([row["loss"] for row in rows], [cross_entropy(1), cross_entropy(2)])
 
+    def test_calibration_error_is_the_mean_gap_over_the_bins(self):
+        features = keras.Input([2], name="features")
+        network = keras.Model(features, [keras.layers.Identity(name="copy")(features)])
+        # Confidence, right or wrong, bin of 1/15: 0.9 and 0.92 are both in the 14th; 0.65 in the
+        # 10th, 0.55 in the 9th.
+        confidences, labels = np.float32([0.9, 0.65, 0.55, 0.92]), [0, 0, 1, 1]
+        logits = np.log(np.stack([confidences, 1 - confidences], axis=1))
+        for size in (4, 3):
+            data = tf.data.Dataset.from_tensor_slices((logits, labels)).batch(size)
+            (row,) = evaluation.evaluate(network, data)
+            expected = (abs(0.1 - 0.92) + 0.35 + 0.55) / 4
+            self.assertAllClose(row["calibration_error"], expected, 1e-5)
+        metric = evaluation.CalibrationError(bins=2)  # 0.5 is in the first of two, 1 in the last
+        metric.update_state([0, 1, 0], tf.constant([[0.0, 0.0], [0.0, 0.0], [99.0, 0.0]]))
+        self.assertAllClose(metric.result(), 0.0)
+        metric.update_state([1], tf.constant([[99.0, 0.0]]))
+        self.assertAllClose(metric.result(), 1 / 4)
+
     def test_arrays(self):
         rows = evaluation.evaluate(as_given_and_doubled(), batches())
         for labels in (LABELS, LABELS[:, np.newaxis], LABELS.tolist()):

@@ -58,6 +58,13 @@ class TableTest(absltest.TestCase):
     def test_table(self):
         self.assertEqual(summary.table(RESULT), TABLE)
 
+    def test_the_calibration_error_is_shown_where_it_is_known(self):
+        rows = [{**row, "calibration_error": row["loss"] / 10} for row in ROWS]
+        lines = summary.score_table("ECE", rows).splitlines()
+        self.assertRegex(lines[1], r"loss +ECE % +parameters")
+        self.assertEqual(lines[2].split()[4:6], ["15.00", "1,200"])
+        self.assertEqual(lines[-1].split()[-1], "10.00")
+
     def test_further_costs_are_columns(self):
         rows = [{**row, "bit_operations": 4096} for row in ROWS]
         lines = summary.score_table("bits", rows).splitlines()
