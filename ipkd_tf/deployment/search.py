@@ -10,7 +10,7 @@ import numpy as np
 from ipkd_tf.deployment.budget import COUNTS, amount
 from ipkd_tf.deployment.export.verification import predict
 from ipkd_tf.models import cost, flexible
-from ipkd_tf.output import figures, tables
+from ipkd_tf.output import counter, figures, tables
 
 _POPULATION = 40
 _BATCH = 500
@@ -121,7 +121,7 @@ def search(candidates, trials, seed=0, journal=None, name="search", tell=None):
         trial.set_constraint("budget", row[quantity] / candidates.budget.limit - 1)
         return row.get("accuracy", 0.0), row[quantity]
 
-    for _ in range(trials - len(done)):
+    for _ in counter.track(range(trials - len(done)), "searching", "sub-models"):
         study.optimize(objective, n_trials=1)
         if tell:
             tell([*rows.values()])

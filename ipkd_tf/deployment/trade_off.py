@@ -8,7 +8,7 @@ from ipkd_tf.deployment import latency
 from ipkd_tf.deployment.export import formats as export_formats
 from ipkd_tf.deployment.export import readers, writing
 from ipkd_tf.models import cost, flexible
-from ipkd_tf.output import figures, tables
+from ipkd_tf.output import counter, figures, tables
 
 _HEAD = [("sub-model", "name", "{}"), ("format", "format", "{}")]
 _COMPARED = ("accuracy", "largest_difference", "equal_decisions")
@@ -85,7 +85,8 @@ def measure(
     conditions = conditions or Conditions()
     export_formats.check_formats(formats)
     measured = []
-    for name in submodels or flexible.names(network):
+    names = submodels or flexible.names(network)
+    for name in counter.track(names, "measuring", "sub-models"):
         with tempfile.TemporaryDirectory() as directory:
             compared = {"images": images, "labels": labels, "rows": rows}
             document = writing.export_submodel(

@@ -3,6 +3,7 @@
 import keras
 
 from ipkd_tf.models import checks, keras_hooks
+from ipkd_tf.output import counter
 
 
 def estimate_statistics(model, batches):
@@ -19,7 +20,7 @@ def estimate_statistics(model, batches):
     before = [norm.momentum for norm in norms], [dropout.rate for dropout in dropouts]
     _set(dropouts, "rate", [0.0] * len(dropouts))
     batch = None
-    for batch, images in enumerate(batches):
+    for batch, images in enumerate(counter.track(batches, "estimating statistics", "batches")):
         # The average of batch + 1 values from that of the first ones and the last.
         _set(norms, "momentum", [batch / (batch + 1)] * len(norms))
         model(images, training=True)

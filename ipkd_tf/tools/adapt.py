@@ -8,8 +8,6 @@ Thresholds are fitted on held-out images and applied to the test images. adapt.c
 adapt.png go to RUN/adapt, the files of a budget to RUN/adapt/BUDGET/FORMAT.
 """
 
-import sys
-
 from absl import flags
 
 from ipkd_tf.tools import command
@@ -98,19 +96,27 @@ def _parse_budget():
 
 
 def _fit(run, held_out, test, budget):
-    from ipkd_tf import data
     from ipkd_tf.deployment.early_exit import costs, study
 
-    bar = int(sys.stdout.isatty())
-    logits = [
-        (run.network.predict(data.evaluation(part, batch_size=250), verbose=bar), part.labels)
-        for part in (held_out, test)
-    ]
+    logits = [(_predict(run.network, part), part.labels) for part in (held_out, test)]
     spent = None
     if budget and budget.quantity == "milliseconds":
         print("Times each way through the network on this machine")
         spent = costs.milliseconds(run.network, test.images([0]), FLAGS.confidence)
     return study.fit(run.network, *logits, FLAGS.confidence, FLAGS.calibrate, spent)
+
+
+def _predict(network, part):
+    import keras
+
+    from ipkd_tf import data
+    from ipkd_tf.output import counter
+
+    batches, tell = data.evaluation(part, batch_size=250), counter.count("classifying", "batches")
+    told = keras.callbacks.LambdaCallback(
+        on_predict_batch_end=lambda batch, logs: tell(batch + 1, len(batches))
+    )
+    return network.predict(batches, verbose=0, callbacks=[told])
 
 
 def _export(run, study, budget, test, directory):

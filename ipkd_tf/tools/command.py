@@ -9,6 +9,8 @@ import sys
 
 from absl import app, flags, logging
 
+from ipkd_tf.output import counter
+
 flags.disclaim_key_flags()  # What is defined here is listed by the --help of each program.
 _DEFINE = {
     bool: flags.DEFINE_boolean,
@@ -43,7 +45,8 @@ def run(main, argv):
     try:
         if not takes_arguments:
             check_only_flags(argv)
-        return main(argv[1:]) if takes_arguments else main()
+        with counter.shown():
+            return main(argv[1:]) if takes_arguments else main()
     except (ValueError, OSError, FloatingPointError) as error:
         if flags.FLAGS.verbosity > 0:
             raise

@@ -10,7 +10,7 @@ and universally slimmable). Of a PyTorch file tensors alone are read: no code in
 
 import json
 import pathlib
-import pickle
+from pickle import UnpicklingError
 
 from absl import flags
 
@@ -99,7 +99,7 @@ def _read_tensors(path):
         content = next((content[key] for key in _KEYS if key in content), content)
         return {name: tensor.float().numpy() for name, tensor in content.items()}
     # A file that holds something else fails in many ways.
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError) as error:
         raise ValueError(
             "Expected a file of torch.save with named tensors, and nothing that would have to run. "
             "If you trust it, open it in its program and save model.state_dict() alone "

@@ -130,6 +130,7 @@ def _describe(run, held_out):
 def _tell(budget):
     """A function of the rows so far, which prints the best one when there is a better one."""
     from ipkd_tf.deployment import search
+    from ipkd_tf.output import counter
 
     best = None
 
@@ -139,7 +140,7 @@ def _tell(budget):
         if found and found != best:
             best = found
             where = f"{best['name']}, held-out accuracy {best['accuracy']:.2%}"
-            print(f"{len(rows)} sub-models tried, the best is {where}", flush=True)
+            counter.say(f"{len(rows)} sub-models tried, the best is {where}")
 
     return tell
 

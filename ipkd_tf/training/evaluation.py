@@ -6,6 +6,7 @@ import tensorflow as tf
 from ipkd_tf import data
 from ipkd_tf.models import cost
 from ipkd_tf.models.flexible import names
+from ipkd_tf.output import counter
 
 _RECALIBRATION_IMAGES, _RECALIBRATION_BATCH = 2000, 200  # as once-for-all takes
 _BATCH = 250
@@ -56,7 +57,9 @@ def _scores(model, dataset):
                 metric.update_state(labels, logits)
 
     batches = 0
-    for images, labels in _batches(*dataset) if isinstance(dataset, tuple) else dataset:
+    if isinstance(dataset, tuple):
+        dataset = _batches(*dataset)
+    for images, labels in counter.track(dataset, "evaluating", "batches"):
         update(images, labels)
         batches += 1
     if not batches:
@@ -133,5 +136,6 @@ class Recalibration(keras.callbacks.Callback):
         network = self.model.network
         if getattr(network, "needs_recalibration", False):
             batches = batches_to_recalibrate(self._train)
-            for name in network.submodel_names:
-                network.recalibrate(name, batches)
+            with counter.shown(False):  # in the middle of the epoch's own bar
+                for name in network.submodel_names:
+                    network.recalibrate(name, batches)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ipkd_tf import data
 from ipkd_tf.models import cost
-from ipkd_tf.output import files
+from ipkd_tf.output import counter, files
 from ipkd_tf.training import (
     assembly,
     averaging,
@@ -104,7 +104,8 @@ class _Training:
         self.is_chief = workers.is_chief(strategy)
         if self.is_chief:
             environment.record(self.directory / "environment.json")
-        self.splits = read_splits(experiment, progress.reading() if self.is_chief else None)
+        with counter.shown(self.is_chief):
+            self.splits = read_splits(experiment)
         self.steps = self.splits.steps_per_epoch(experiment.batch_size)
         identity = {**self.splits.identity(), **teachers.identity(experiment)}
         seconds = 60 * experiment.checkpoint_minutes

@@ -1,4 +1,4 @@
-"""What a person who watches a run sees of it."""
+"""What a person who watches the epochs of a run sees of it."""
 
 import datetime
 import sys
@@ -7,28 +7,6 @@ import time
 import keras
 
 _OVERALL = ("loss", "hard_loss", "soft_loss", "avg_accuracy", "val_loss", "val_avg_accuracy")
-_SECONDS = 5  # of silence while images are read
-
-
-def reading():
-    """A function of (images read, images to read): a bar on a terminal, elsewhere some lines.
-
-    Says nothing in the first seconds, and so nothing at all of a small data set.
-    """
-    bar, since = None, time.monotonic()
-
-    def tell(done, total):
-        nonlocal bar, since
-        if bar:
-            bar.update(done)
-        elif time.monotonic() - since > _SECONDS:
-            if sys.stdout.isatty():
-                bar = keras.utils.Progbar(total, unit_name="image")
-            else:
-                since = time.monotonic()
-                print(f"read {done} of {total} images", flush=True)
-
-    return tell
 
 
 def callbacks():

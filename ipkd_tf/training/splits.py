@@ -3,6 +3,7 @@
 import dataclasses
 
 from ipkd_tf import data
+from ipkd_tf.output import counter
 from ipkd_tf.training import settings
 
 
@@ -41,7 +42,7 @@ def check_same_data(there, here, where):
         )
 
 
-def read_splits(experiment, progress=None):
+def read_splits(experiment):
     """Reads the data set and holds out the images that choose the best epoch.
 
     The parts are the same for every seed of the experiment, so seeds compare training alone.
@@ -56,7 +57,7 @@ def read_splits(experiment, progress=None):
         memory=settings.parse_memory(experiment.memory),
         windows=experiment.resized_crop > 0,
         skip_broken=experiment.skip_broken,
-        progress=progress,
+        progress=counter.count("reading"),
     )
     if dataset.num_classes < 2:
         raise ValueError(

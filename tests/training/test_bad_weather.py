@@ -253,8 +253,8 @@ class RefusalTest(WeatherTestCase):
         self.interrupt(At(crash, train_batch=14), checkpoint_minutes=0)
         read = loop.read_splits
 
-        def fewer(experiment, progress):
-            return read(dataclasses.replace(experiment, train_examples=190), progress)
+        def fewer(experiment):
+            return read(dataclasses.replace(experiment, train_examples=190))
 
         before = {path: path.read_bytes() for path in self.broken.rglob("*.*")}
         with (

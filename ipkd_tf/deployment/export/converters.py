@@ -13,6 +13,7 @@ import tensorflow as tf
 from ipkd_tf.deployment.export import serving
 from ipkd_tf.deployment.export.formats import DEFAULT_SIGNATURE
 from ipkd_tf.deployment.export.packed import write as write_packed  # noqa: F401  one of them
+from ipkd_tf.output import counter
 
 
 def write_saved_model(models, path, images=None):
@@ -68,7 +69,7 @@ def write_litert_int8(models, path, images):
 
     def examples():
         for model in models:
-            for index in range(len(images)):
+            for index in counter.track(range(len(images)), f"calibrating {model.name}"):
                 yield model.name, {"image": images[index : index + 1]}
 
     write_litert(models, path, examples=examples)
@@ -104,7 +105,7 @@ def write_onnx_int8(models, path, images):
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Examples(quantization.CalibrationDataReader):
-        _batches = iter(images[:, None])
+        _batches = counter.track(images[:, None], f"calibrating {models[0].name}")
 
         def get_next(self):
             batch = next(self._batches, None)

@@ -6,6 +6,8 @@ import functools
 import keras
 import numpy as np
 
+from ipkd_tf.output import counter
+
 _BATCH = 64  # keeps activations small
 _NOISE = 64  # images, where there are no others
 _PROBABILITY = 0.05  # int8 rounds probabilities to 1/256, their exponentials coarser
@@ -27,7 +29,8 @@ class Reference:
             images, labels = np.random.default_rng(0).integers(0, 256, shape, np.uint8), None
         elif not len(images):
             raise ValueError("Expected at least one image to compare on. Received: images=[]")
-        logits = keras.tree.flatten(predict(network.predict_on_batch, images))
+        logits = predict(network.predict_on_batch, images, what="running the network")
+        logits = keras.tree.flatten(logits)
         return cls(images, labels, dict(zip(names, logits, strict=True)))
 
     def verify(self, opened, format, tolerance):
@@ -36,17 +39,20 @@ class Reference:
         for name, logits in self.logits.items():
             # A format that holds a single sub-model need not know its name.
             signature = name if len(self.logits) > 1 else opened.signatures[0]
-            outputs = predict(functools.partial(opened, signature=signature), self.images)
+            call = functools.partial(opened, signature=signature)
+            outputs = predict(call, self.images, what=f"running {format} of {name}")
             scores = compare(outputs, logits, self.labels)
             check(scores, tolerance, f"{format} of {name}")
             checks.append({"submodel": name, **scores})
         return checks
 
 
-def predict(call, images, batch_size=_BATCH):
+def predict(call, images, batch_size=_BATCH, what="classifying"):
     """What a function of images, or of `Examples`, returns for all of them, batch by batch."""
-    parts = range(0, len(images), batch_size)
-    results = [call(images[start : start + batch_size]) for start in parts]
+    results, tell = [], counter.count(what)
+    for start in range(0, len(images), batch_size):
+        results.append(call(images[start : start + batch_size]))
+        tell(min(start + batch_size, len(images)), len(images))
     return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *results)
 
 
