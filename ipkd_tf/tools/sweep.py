@@ -2,17 +2,25 @@
 
   python -m ipkd_tf sweep runs/msdnet_small_cifar10_*.flags --seeds=0,1,2
   python -m ipkd_tf sweep runs/a.flags runs/b.flags --seeds=0,1 -- --data_dir=/data --epochs=3
+  python -m ipkd_tf sweep runs/a.flags --vary=epochs=6,20,60 --vary=method=none,ipkd
 
 Seed by seed, each flag file in turn; but a run that teaches another comes before that one.
-Settings after -- go to every run. What is finished is skipped and what was interrupted goes on, so
+Settings after -- go to every run. Each --vary crosses the runs with values of a setting; a run with
+values other than its flag file's has them in its name, such as a_epochs_20_method_none, and one
+that nobody teaches is the same whatever lambda or temperature. The arguments may stand in a file,
+one a line: sweep --flagfile=FILE. What is finished is skipped and what was interrupted goes on, so
 the same command may be given again at any time; Ctrl-C and SIGTERM let the current run save.
 """
 
+import itertools
+import re
 import sys
 
 from absl import flags
 
 from ipkd_tf.tools import command, report, train
+from ipkd_tf.training import settings as declared
+from ipkd_tf.training.experiment import Experiment
 
 FLAGS = flags.FLAGS
 _COMMAND = [sys.executable, "-m", "ipkd_tf.tools.train"]
@@ -22,6 +30,13 @@ def define_flags(values=flags.FLAGS):
     define = command.definer(values)
     define("seeds", ["0"], "One run of each flag file for each seed.")
     define("submodels", [""], "Each flag file for each of these, trained alone: exit_1,exit_2.")
+    flags.DEFINE_multi_string(
+        "vary",
+        [],
+        "NAME=VALUE,VALUE: each flag file with each value of this setting; semicolons between "
+        "values that hold commas. Several cross.",
+        flag_values=values,
+    )
     report.define_flags(values)
     flags.adopt_module_key_flags(report, values)  # so that --help shows them
 
@@ -34,12 +49,15 @@ def main(arguments):
         raise ValueError("Expected flag files, such as runs/*.flags. Received: none")
     from ipkd_tf.training import sweep as sweeps
 
+    varied = [_values(text) for text in FLAGS.vary]
     runs = [
-        _run(path, seed, [*settings, f"--submodel={name}"] if name else settings)
+        _run(path, seed, [*settings, f"--submodel={name}"] if name else settings, values)
         for seed in FLAGS.seeds
         for path in paths
         for name in FLAGS.submodels or [""]
+        for values in itertools.product(*varied)
     ]
+    runs = [run for number, run in enumerate(runs) if not varied or run not in runs[:number]]
     failed, received = sweeps.sweep(runs)
     finished = [run for run in runs if run.result]
     print(f"{len(finished)} of {len(runs)} runs are finished.", flush=True)
@@ -54,15 +72,44 @@ def main(arguments):
     return 1 if failed else 0
 
 
-def _run(path, seed, settings):
+def _values(text):
+    """(name, value) for each value of a setting that --vary names."""
+    name, equals, values = text.partition("=")
+    if not equals or name in ("seed", "submodel"):
+        raise ValueError(
+            "Expected a setting and its values, such as epochs=6,20 (seeds and sub-models have "
+            f"flags of their own). Received: vary={text!r}"
+        )
+    return [(name, value) for value in values.split(";" if ";" in values else ",")]
+
+
+def _run(path, seed, settings, values):
     from ipkd_tf.training import sweep as sweeps
 
-    arguments = [f"--flagfile={path}", *settings, f"--seed={seed}"]
+    arguments = [f"--flagfile={path}", *settings]
     try:
+        if values:
+            arguments += _changes(arguments, values)
+        arguments.append(f"--seed={seed}")
         experiment = train.parse(arguments)
     except (ValueError, flags.Error) as error:
         raise ValueError(f"{path}: {error}") from error
     return sweeps.Run(experiment, [*_COMMAND, *arguments])
+
+
+def _changes(arguments, values):
+    """The flags of those values that are not a run's own already, and of its name with them."""
+    own = train.parse(arguments)
+    experiment = train.parse([*arguments, *(f"--{name}={value}" for name, value in values)])
+    of_method = {field.name for field in declared.sections(Experiment)["method"]} - {"method"}
+    changed = [
+        (name, value)
+        for name, value in values
+        if getattr(experiment, name) != getattr(own, name)
+        and not (experiment.method == "none" and name in of_method)
+    ]
+    name = re.sub(r"[^\w.]+", "_", "_".join([own.name, *itertools.chain(*changed)]))
+    return [f"--{name}={value}" for name, value in changed] + [f"--name={name}"] * bool(changed)
 
 
 if __name__ == "__main__":

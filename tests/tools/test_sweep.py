@@ -86,6 +86,46 @@ class SweepTest(parameterized.TestCase):
         self.assertRegex(out, r"average +\| +70.00")
         self.assertRegex(out, r"Each alone +\| +2 +\| +- +\| +25")
 
+    def test_settings_that_vary(self):
+        stand_in = pathlib.Path("stand_in.py")
+        text = stand_in.read_text().replace('flags["flagfile"].removesuffix(".flags")', "NAME")
+        text = text.replace("name = NAME", 'name = flags.get("name", "none")')
+        stand_in.write_text(text)
+        shared = {"flip": False, "weight_decay": 5e-4}
+        for epochs in (4, 8):
+            for method, levers in (("none", {}), ("0:1", {}), ("0:1", {"temperature": 2.0})):
+                parts = (
+                    ["none"] + ["epochs_8"] * (epochs == 8) + ["method_0_1"] * (method != "none")
+                )
+                name = "_".join([*parts, *["temperature_2"] * bool(levers)])
+                scores = (0.5 + 0.1 * (method != "none"), 0.8)
+                settings = {**shared, **levers, "epochs": epochs}
+                write_result("prepared", method, 7, scores, name, **settings)
+        arguments = ["none.flags", "--vary=epochs=4,8", "--vary=method=none;0:1"]
+        arguments += ["--vary=temperature=5,2", "--seeds=7", "--formats=markdown", "--mix"]
+        pathlib.Path("all.sweep").write_text("# settings\n" + "\n".join(arguments))
+        status, out, err = run_program(sweep, "--flagfile=all.sweep")
+        self.assertEqual((status, err), (0, ""))
+        # Without a teacher nothing depends on the temperature.
+        expected = [
+            ["--seed=7"],
+            ["--method=0:1", "--name=none_method_0_1", "--seed=7"],
+            [
+                "--method=0:1",
+                "--temperature=2",
+                "--name=none_method_0_1_temperature_2",
+                "--seed=7",
+            ],
+            ["--epochs=8", "--name=none_epochs_8", "--seed=7"],
+            ["--epochs=8", "--method=0:1", "--name=none_epochs_8_method_0_1", "--seed=7"],
+        ]
+        calls = self.calls()
+        self.assertEqual([call[1:] for call in calls[:-1]], expected)
+        self.assertLen(calls, 6)
+        self.assertIn("6 of 6 runs are finished.", out)
+        run_program(sweep, "--flagfile=all.sweep")
+        self.assertLen(self.calls(), 6)
+
     def test_a_failing_run_gives_status_1_and_a_report_of_the_rest(self):
         pathlib.Path("broken.flags").write_text("--epochs=4\n")
         arguments = ("broken.flags", "none.flags", "--seeds=3", "--formats=csv")
@@ -101,6 +141,10 @@ class SweepTest(parameterized.TestCase):
         (("none.flags", "--", "--epoch=1"), "Unknown command line flag 'epoch'"),
         (("none.flags", "--seeds=-1"), "seed must be .* Received: seed=-1"),
         (("none.flags", "none.flags"), "same directory"),
+        (("none.flags", "--vary=epochs"), "such as epochs=6,20 .*Received: vary='epochs'"),
+        (("none.flags", "--vary=seed=1,2"), "flags of their own.*Received: vary='seed=1,2'"),
+        (("none.flags", "--vary=epochs=6,many"), "none.flags: flag --epochs=many"),
+        (("none.flags", "--vary=epoch=6"), "Unknown command line flag 'epoch'"),
     )
     def test_errors_come_before_the_first_run(self, arguments, message):
         status, _, err = run_program(sweep, *arguments)
