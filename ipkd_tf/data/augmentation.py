@@ -164,7 +164,7 @@ def jitter(images, strength, seed):
     Source: torchvision's ColorJitter, in a fixed order.
     """
     factors = tf.random.stateless_uniform(
-        (3, len(images), 1, 1, 1), seed, 1 - strength, 1 + strength
+        (3, images.shape[0], 1, 1, 1), seed, 1 - strength, 1 + strength
     )
     brightness, contrast, saturation = tf.unstack(factors)
 

@@ -86,17 +86,17 @@ def history(workdir):
 def outcome(workdir):
     """Everything a run ends with, in a form that compares: scores, weights, optimizer."""
     result = json.loads((workdir / "result.json").read_text())
-    kept = {k: v for k, v in result.items() if k not in ("seconds", "settings")}
+    del result["seconds"], result["settings"], result["validation"]["seconds"]
     networks = {
         which: keras.models.load_model(workdir / f"{which}.keras").get_weights()
         for which in ("best", "last")
     }
     state = checkpoints.CheckpointFiles(workdir / "checkpoints").read()
     del state["progress"]
-    return kept, history(workdir), networks, state
+    return result, history(workdir), networks, state
 
 
-def wait_for(condition, process, seconds=120):
+def wait_for(condition, process, seconds=300):
     """Returns when the condition holds; fails if the process ends or the time is over."""
     end = time.monotonic() + seconds
     while not condition():

@@ -30,7 +30,7 @@ class InterruptionTestCase(tf.test.TestCase, parameterized.TestCase):
         commands.wait_for(lambda: self.checkpoints() - before, process)
         time.sleep(delay)
         process.send_signal(signal_number)
-        return commands.finish(process, timeout=30)
+        return commands.finish(process, timeout=120)
 
     def assert_same_outcome(self, **settings):
         directories = self.broken, self.directory / "straight"

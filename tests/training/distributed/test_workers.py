@@ -57,7 +57,7 @@ class LonelyWorkerTest(WorkersTestCase):
                 line = process.stderr.readline()
             self.assertRegex(line, r"^waiting for 1 of 2 workers at 127.0.0.1:\d+$")
             process.send_signal(number)
-            ended, output, errors = commands.finish(process, timeout=30)
+            ended, output, errors = commands.finish(process, timeout=120)
             self.assertEqual(ended, status, errors)
             self.assertIn(text, output + errors)
 
