@@ -1,7 +1,9 @@
 """The documentation site builds without a warning and asks no other host; its guides run."""
 
+import ast
 import contextlib
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -24,7 +26,8 @@ OFA = {
     "stages": ((24, 2, False, "relu"), (24, 1, True, "hard_silu")),
     "head": (32, 40),
 }
-NEEDED = ("material", "mkdocstrings_handlers.python")
+NEEDED = ("jupytext", "material", "mkdocstrings_handlers.python")
+TUTORIAL = ROOT / "docs" / "tutorial" / "own_images.py"
 
 
 def is_installed(module):
@@ -48,6 +51,59 @@ class SiteTest(absltest.TestCase):
         reference = (site / "reference" / "distillation" / "index.html").read_text()
         self.assertIn("distiller.InplaceDistiller", reference)
         self.assertIn("teacher_dropout", reference)
+        tutorial = (site / "tutorial" / "own_images" / "index.html").read_text()
+        self.assertIn('id="from-your-own-images-to-a-file-on-a-device"', tutorial)
+        self.assertIn('href="../../early_exit/"', tutorial)
+        self.assertNotIn("Accelerator", tutorial)
+        self.assertIn('href="tutorial/own_images/"', (site / "index.html").read_text())
+
+
+class TutorialTest(absltest.TestCase):
+    @pytest.mark.skipif(not is_installed("jupytext"), reason="needs ipkd_tf[docs]")
+    def test_becomes_a_notebook(self):
+        notebook = pathlib.Path(self.create_tempdir().full_path, "own_images.ipynb")
+        command = ["--from", "py:sphinx", "--to", "ipynb", "--output", str(notebook), str(TUTORIAL)]
+        subprocess.run(
+            [sys.executable, "-m", "jupytext", *command], check=True, stdout=subprocess.DEVNULL
+        )
+        cells = json.loads(notebook.read_text())["cells"]
+        text = {kind: "" for kind in ("code", "markdown")}
+        for cell in cells:
+            text[cell["cell_type"]] += "".join(cell["source"]) + "\n"
+        written = ast.parse(TUTORIAL.read_text()).body
+        code = [node for node in written if not is_text(node)]
+        magic, rest = text["code"].split("\n", 1)
+        self.assertEqual(magic, "%matplotlib inline")
+        self.assertEqual([*map(ast.dump, ast.parse(rest).body)], [*map(ast.dump, code)])
+        for node in filter(is_text, written):
+            self.assertIn(node.value.value.strip(), text["markdown"])
+
+    def test_its_header_is_that_of_keras_examples(self):
+        header = ast.get_docstring(ast.parse(TUTORIAL.read_text())).splitlines()
+        names = ["Title", "Author", "Date created", "Last modified", "Description", "Accelerator"]
+        self.assertEqual([line.split(":")[0] for line in header], names)
+
+    @pytest.mark.slow
+    def test_leads_from_images_to_files(self):
+        directory = self.create_tempdir().full_path
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = {"cwd": directory, "env": environment, "capture_output": True, "text": True}
+        done = subprocess.run([sys.executable, str(TUTORIAL)], **command)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = done.stdout.splitlines()
+        accuracies = [float(n) for n in re.findall(r"test accuracy ([\d.]+)%", done.stdout)]
+        self.assertLen(accuracies, 3)  # of two files, and of early exit
+        self.assertGreater(min(accuracies), 95)
+        says, is_ = (next(line for line in lines if line.startswith(w)) for w in ("says:", "is:"))
+        self.assertEqual(says.split(":")[1].strip(), is_.split(":")[1].strip())
+        self.assertIn("within 2 million multiply-adds: exit_", done.stdout)
+        for name in ("shipped/model_int8.tflite", "early_exit/runner.py", "trade_off.png"):
+            self.assertTrue(pathlib.Path(directory, "tutorial", name).is_file(), name)
+
+
+def is_text(node):
+    value = getattr(node, "value", None)
+    return isinstance(node, ast.Expr) and isinstance(getattr(value, "value", None), str)
 
 
 def run_page(page, names, *changes):
