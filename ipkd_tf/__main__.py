@@ -8,6 +8,11 @@ import sys
 
 import ipkd_tf
 
+_FIRST = """
+A first run of a minute, and what becomes of it:
+  python -m ipkd_tf init
+  python -m ipkd_tf train --flagfile=runs/quickstart.flags
+  python -m ipkd_tf export --run=runs/quickstart/seed0 --submodel=exit_2"""
 _MARK = 'if __name__ == "__main__":'
 
 
@@ -29,7 +34,7 @@ def main(arguments):
     if name in ("--help", "-h", "help"):
         width = max(map(len, commands))
         lines = [f"  {name:{width}}  {what}" for name, what in commands.items()]
-        print(__doc__, "", *lines, sep="\n")
+        print(__doc__, "", *lines, _FIRST, sep="\n")
         return 0
     if name == "--version":
         print(ipkd_tf.__version__)

@@ -14,6 +14,7 @@ from absl.testing import absltest, parameterized
 
 import ipkd_tf
 from ipkd_tf import __main__ as one_command
+from ipkd_tf.models import trained
 from ipkd_tf.tools import init
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -70,9 +71,13 @@ class CommandsTest(parameterized.TestCase):
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn(f"python -m ipkd_tf {name}", done.stdout)
+        self.assertNotIn(f"{name}.py", done.stdout)
         if name in ("adapt", "evaluate", "export", "profile"):
             self.assertIn("--run: ", done.stdout)
             self.assertIn("--epoch: <best|last>", done.stdout)
+        if name in ("adapt", "evaluate", "export", "profile", "classify"):
+            for preset in trained.names():
+                self.assertIn(preset, done.stdout)
 
 
 class InitTest(absltest.TestCase):

@@ -21,7 +21,9 @@ FLAGS = flags.FLAGS
 def define_flags(values=flags.FLAGS):
     define = command.definer(values)
     define("model", "", "Exported file, or the directory of an export.")
-    define("preset", "", "Instead of --model: a trained network of the package, by its name.")
+    define(
+        "preset", "", f"Instead of --model: a trained network of the package: {command.TRAINED}."
+    )
     define("signature", "", "Which sub-model, if there are several; empty: largest.")
     define("top", 3, "Classes to print.", lower_bound=1)
 
@@ -76,6 +78,7 @@ def _open_preset():
     from ipkd_tf.models import trained
     from ipkd_tf.output import files
 
+    directory = trained.find(FLAGS.preset)
     network = models.from_preset(FLAGS.preset)
 
     def model(images, signature):
@@ -84,7 +87,7 @@ def _open_preset():
 
     model.signatures, model.largest = network.submodel_names, network.submodel_names[-1]
     model.image_shape = network.inputs[0].shape[1:]
-    return model, files.read_json(trained.find(FLAGS.preset) / "result.json")["class_names"]
+    return model, files.read_json(directory / "result.json")["class_names"]
 
 
 def _read_image(path, shape):

@@ -20,6 +20,9 @@ _DEFINE = {
     list: flags.DEFINE_list,
 }
 _CALIBRATION_IMAGES = 512
+# Listed without importing what reads them, so that --help comes at once.
+_PATHS = (pathlib.Path(__file__).parents[1] / "models" / "trained").glob("*/best.keras")
+TRAINED = ", ".join(sorted(path.parent.name for path in _PATHS))
 
 
 def start(define_flags, main, help_text=None):
@@ -30,11 +33,16 @@ def start(define_flags, main, help_text=None):
     """
     define_flags()
     if {"--help", "-help", "-h", "-?"} & {*sys.argv[1:]}:
-        if help_text:
-            print(help_text())
-            sys.exit(0)
-        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
+        print((help_text or _help_text)())
+        sys.exit(0)
     app.run(lambda argv: run(main, argv))
+
+
+def _help_text():
+    """The program's docstring and flags, without the file they stand in."""
+    _, _, listed = flags.FLAGS.main_module_help().strip().partition("\n")
+    text = sys.modules["__main__"].__doc__.strip()
+    return f"{text}\n\nSettings:\n{listed}" if listed else text
 
 
 def run(main, argv):
@@ -110,7 +118,7 @@ def define_run_flags(values, timed=False):
     """The flags of every program that opens a finished run, and of those that time its files."""
     define = definer(values)
     define("run", "", "Directory of a finished run.")
-    define("preset", "", "Instead of --run: a trained network of the package, by its name.")
+    define("preset", "", f"Instead of --run: a trained network of the package: {TRAINED}.")
     define("epoch", "best", "Which network of the run.", ["best", "last"])
     define("data_dir", "", "Where the data set is now; empty: where the run read it.")
     define("model", "", "Family of your own that the run trained: package.module:Class.")

@@ -1,6 +1,6 @@
 """Converts weights of PyTorch programs to networks of ours, and back.
 
-  python -m ipkd_tf convert --input=model_best.pth.tar --output=msdnet.keras --model=msdnet \
+  python -m ipkd_tf convert --input=model_best.pth.tar --output=msdnet.keras --model=msdnet \\
       --model_arguments='{"num_classes": 100, "mean": [0.5071, 0.4867, 0.4408], "std": [...]}'
   python -m ipkd_tf convert --input=runs/quickstart/seed0/best.keras --output=msdnet.pth
 

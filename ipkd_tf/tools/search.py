@@ -1,4 +1,4 @@
-"""Searches a finished run for the most accurate sub-model within a budget, named before or not.
+"""Searches a finished run for the most accurate sub-model within a budget, also unnamed ones.
 
   python -m ipkd_tf search --run=runs/quickstart_ofa/seed0 --budget=3M
   python -m ipkd_tf search --run=runs/quickstart_us/seed0 --budget=2ms --trials=40

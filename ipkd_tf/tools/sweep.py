@@ -29,7 +29,7 @@ _COMMAND = [sys.executable, "-m", "ipkd_tf.tools.train"]
 def define_flags(values=flags.FLAGS):
     define = command.definer(values)
     define("seeds", ["0"], "One run of each flag file for each seed.")
-    define("submodels", [""], "Each flag file for each of these, trained alone: exit_1,exit_2.")
+    define("submodels", [], "Each flag file for each of these, trained alone: exit_1,exit_2.")
     flags.DEFINE_multi_string(
         "vary",
         [],

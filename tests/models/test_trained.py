@@ -59,6 +59,9 @@ class TrainedTest(parameterized.TestCase):
         digits = data.read("digits", image_size=16).test
         Image.fromarray(digits.images([0])[0]).save(directory / "digit.png")
         image = str(directory / "digit.png")
+        status, _, err = run_program(classify, "--preset=msdnet_small", image)
+        self.assertEqual((status, err.count("\n")), (1, 1))
+        self.assertIn("a trained network from hne_", err)
         status, out, err = run_program(classify, "--preset=msdnet_small_digits", "--top=1", image)
         self.assertEqual((status, err), (0, ""))
         self.assertRegex(out, rf"digit.png: {digits.labels[0]} \d+\.\d %")
