@@ -5,13 +5,16 @@ import functools
 import json
 import pathlib
 import re
+from unittest import mock
 
+from absl import flags
 from absl.testing import absltest, parameterized
 
 from ipkd_tf import models
 from ipkd_tf.distillation import teachers
 from ipkd_tf.models import cost
 from ipkd_tf.reports import paper
+from ipkd_tf.tools import sweep
 from ipkd_tf.training.experiment import METHODS
 from tests import test_train_main
 
@@ -46,6 +49,18 @@ TAUGHT_BY = {
     "takd_resnet_8": [],
 }
 CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10, "tfds:imagenet2012": 1000}
+SWEEPS = {  # runs of each, and of these, those that are no other sweep's before it
+    "tune": (12, 12),
+    "main": (80, 80),
+    "length": (60, 48),
+    "levers": (120, 96),
+    "images": (120, 80),
+    "graphs": (65, 50),
+    "alone_msdnet": (20, 20),
+    "alone_slimmable": (20, 20),
+    "kd": (10, 10),
+    "families": (45, 45),
+}
 IMAGENET = {
     "msdnet_imagenet_none",
     "ofa_mobilenet_v3_imagenet_none",
@@ -86,6 +101,42 @@ class RunsTest(test_train_main.MainTestCase):
         )
         self.assertTrue(weights[:, len(network.outputs) :].any(axis=0).all())
         self.assertEqual(network.outputs[0].shape, (None, CLASSES[experiment.dataset]))
+
+    def test_the_evidence_is_all_there_and_builds(self):
+        self.assertCountEqual(
+            SWEEPS, [path.stem for path in (ROOT / "runs/evidence").glob("*.sweep")]
+        )
+        command = (ROOT / "runs/evidence/run.sh").read_text()
+        self.assertEqual(re.search(r"for study in (.*); do", command)[1].split(), [*SWEEPS])
+        seen, trained = {}, set()
+        for study, (count, new) in SWEEPS.items():
+            values = flags.FlagValues()
+            sweep.define_flags(values)
+            with contextlib.chdir(ROOT), mock.patch.object(sweep, "FLAGS", values):
+                runs = sweep.list_runs(values(["", f"--flagfile=runs/evidence/{study}.sweep"])[1:])
+            self.assertLen(runs, count, study)
+            self.assertEqual(values["csv"].value, f"runs/evidence/{study}.csv")
+            directories = {run.directory for run in runs}
+            self.assertLen(directories, count)
+            self.assertLen(directories - seen.keys(), new, study)
+            for run in runs:
+                one = run.experiment
+                # A name stands for the same settings in all studies.
+                self.assertEqual(seen.setdefault(run.directory, one), one)
+                network = build(one.model, CLASSES[one.dataset], one.image_size)
+                teachers.from_spec(one.method, len(network.outputs), len(one.teachers))
+                if one.submodel:
+                    self.assertIn(one.submodel, network.output_names)
+                for path, _ in one.teachers:
+                    self.assertIn(pathlib.Path(path), trained)
+            trained |= directories
+        graphs = {run.method for run in seen.values() if teachers.is_text(run.method)}
+        named = {name: teachers.from_spec(name, 4) for name in ("ipkd_ta_1", "ipkd_ta_m")}
+        self.assertLen(graphs, 10)
+        for graph in graphs:
+            self.assertFalse(any((teachers.from_spec(graph, 4) == w).all() for w in named.values()))
+        page = (ROOT / "docs/results.md").read_text()
+        self.assertEqual(graphs, {*re.findall(r"^\| `(0:[0-9:,+]+)` \|", page, re.M)})
 
     @parameterized.parameters(*TAUGHT_BY)
     def test_chains_name_the_runs_before(self, name):

@@ -1,6 +1,7 @@
 """Mean, spread and paired differences over seeds of the methods on one network and data set."""
 
 import dataclasses
+import re
 
 import pandas as pd
 from scipy import stats
@@ -13,6 +14,7 @@ AVERAGE = "average"
 CONFIDENCE = 0.95
 _RUN = ["method", "variant", "seed"]
 _CELL = ["method", "variant", "submodel"]
+_SCORES = ["accuracy", "loss", "calibration_error"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +26,11 @@ class Comparison:
         rows: The rows of the runs (see `runs.COLUMNS`) with `variant`, and accuracies in percent.
         cells: `pandas.DataFrame` with one row per method, variant and sub-model, and per average
             over the sub-models. Columns, in percent and points: accuracy and standard_deviation
-            over the runs (NaN if there is one), `runs`; the mean `difference` to the baseline over
+            over the runs (NaN if there is one), `runs`; mean loss (nats) and calibration_error (a
+            share); the mean `difference` to the baseline over
             the seeds of both, its confidence_low and confidence_high, `pairs`; `paper`, and
             paper_difference. NaN where there is none.
+        setting: What its runs share and those of others do not, such as "epochs=60", or "".
     """
 
     model: str
@@ -34,6 +38,15 @@ class Comparison:
     baseline: str
     rows: pd.DataFrame
     cells: pd.DataFrame
+    setting: str = ""
+
+    @property
+    def title(self):
+        return f"{self.model} on {self.dataset}" + (f", {self.setting}" if self.setting else "")
+
+    def differences_to(self, baseline):
+        """Differences of all columns to another method, as in `cells`, by column and sub-model."""
+        return _differences(_add_averages(self.rows), baseline)
 
     @property
     def variants(self):
@@ -80,23 +93,29 @@ def _select(frame, method, variant):
 
 
 def compare(rows, baseline="none"):
-    """Compares the methods of each network and data set.
+    """Compares the methods of each network, data set and setting.
 
     Args:
         rows: What `runs.label_variants` returns.
         baseline: The method that differences are to.
 
     Returns:
-        List of `Comparison`, sorted by network and data set.
+        List of `Comparison`, sorted by network, data set and setting.
 
     Example:
         >>> comparison, = compare(label_variants(rows))
         >>> comparison.of("ipkd_ta_m", "").loc["average", ["difference", "confidence_low"]]
     """
+    groups = rows.groupby([*NETWORK_AND_DATA, "setting"])
     return [
         _comparison(*key, baseline, group.sort_values(_RUN, key=_paper_order, kind="stable"))
-        for key, group in rows.groupby(NETWORK_AND_DATA)
+        for key, group in sorted(groups, key=lambda pair: [*map(_by_number, pair[0])])
     ]
+
+
+def _by_number(text):
+    """A key that puts epochs=20 before epochs=100."""
+    return [(part.zfill(12) if part.isdigit() else part) for part in re.split(r"(\d+)", text)]
 
 
 def _paper_order(column):
@@ -106,20 +125,22 @@ def _paper_order(column):
     return column.map(lambda method: (METHODS.index(method) if method in METHODS else last, method))
 
 
-def _comparison(model, dataset, baseline, rows):
+def _comparison(model, dataset, setting, baseline, rows):
     rows = rows.assign(accuracy=100 * rows["accuracy"])
-    scores = _add_averages(rows[[*_RUN, "submodel", "accuracy"]])
-    cells = scores.groupby(_CELL, sort=False)["accuracy"]
-    cells = cells.agg(accuracy="mean", standard_deviation="std", runs="count")
+    scores = _add_averages(rows)
+    by_cell = scores.groupby(_CELL, sort=False)
+    cells = by_cell["accuracy"].agg(accuracy="mean", standard_deviation="std", runs="count")
+    cells = cells.join(by_cell[_SCORES[1:]].mean())
     cells = cells.join(_differences(scores, baseline)).reset_index()
     of_paper = _paper_cells(model, dataset, baseline, cells["submodel"])
     cells = cells.merge(of_paper, "left", ["method", "submodel"])
-    return Comparison(model, dataset, baseline, rows, cells)
+    return Comparison(model, dataset, baseline, rows, cells, setting)
 
 
-def _add_averages(scores):
+def _add_averages(rows):
+    scores = rows[[*_RUN, "submodel", *_SCORES]]
     runs = scores.groupby(_RUN, sort=False)
-    average = runs["accuracy"].mean()
+    average = runs[_SCORES].mean()
     # Of sub-models trained alone some may be missing still: their average is another quantity.
     alone = average.index.get_level_values("method").str.contains(r"\balone$")
     average = average[~alone | (runs["submodel"].count() == scores["submodel"].nunique())]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ipkd_tf.output import figures as drawing
 from ipkd_tf.output import files
-from ipkd_tf.reports import figures, tables
+from ipkd_tf.reports import evidence, figures, tables
 
 FORMATS = ("markdown", "html", "csv", "latex")
 # Names come from files of others: the policy lets no script run, whatever they hold.
@@ -41,8 +41,13 @@ def markdown(comparisons, left_out=None, figure="{}.png"):
         figure: Where the figures are, `{}` standing for the name of a comparison; "" for none.
     """
     parts = ["# Results"]
+    for study in evidence.studies(comparisons):
+        parts.append(f"## {study.title}")
+        if figure and study.draw:
+            parts.append(f"![{study.title}]({figure.format(study.name)})")
+        parts.append(study.table.markdown())
     for name, comparison in _by_file_name(comparisons).items():
-        parts.append(f"## {comparison.model} on {comparison.dataset}")
+        parts.append(f"## {comparison.title}")
         parts.append(tables.accuracies(comparison).markdown())
         if figure:
             parts.append(f"![Accuracy by sub-model and by multiply-adds]({figure.format(name)})")
@@ -59,8 +64,8 @@ def html(comparisons, left_out=None):
 
     text = escaping.escape(markdown(comparisons, left_out), quote=False)
     body = converter.markdown(text, extensions=["tables"])
-    for name, comparison in _by_file_name(comparisons).items():
-        picture = drawing.data_uri(figures.draw(comparison))
+    for name, figure in _figures(comparisons):
+        picture = drawing.data_uri(figure)
         body = body.replace(f'src="{name}.png"', f'src="{picture}"')
     return _PAGE.format(body)
 
@@ -68,6 +73,7 @@ def html(comparisons, left_out=None):
 def latex(comparisons):
     """The tables as LaTeX floats, for `\\input` in a document that uses booktabs."""
     parts = ["% Needs \\usepackage{booktabs}."]
+    parts += [one.table.latex(f"tab:{one.name}") for one in evidence.studies(comparisons)]
     for name, comparison in _by_file_name(comparisons).items():
         parts.append(tables.accuracies(comparison).latex(f"tab:{name}"))
         for which, table in _further_tables(comparison).items():
@@ -78,23 +84,35 @@ def latex(comparisons):
 def _further_tables(comparison):
     further = {
         "differences": tables.differences(comparison),
+        "ranking": evidence.ranking(comparison),
+        "losses": tables.losses(comparison),
         "training": tables.training(comparison),
     }
     return {which: table for which, table in further.items() if table}
 
 
+def _figures(comparisons):
+    """(name, figure) of each study that has one and of each comparison."""
+    for study in evidence.studies(comparisons):
+        if study.draw:
+            yield study.name, study.draw()
+    for name, comparison in _by_file_name(comparisons).items():
+        yield name, figures.draw(comparison)
+
+
 def summary(comparisons):
     """All cells of all comparisons in long form, a `pandas.DataFrame`."""
-    frames = [one.cells.assign(model=one.model, dataset=one.dataset) for one in comparisons]
+    key = ["model", "dataset", "setting"]
+    frames = [one.cells.assign(**{name: getattr(one, name) for name in key}) for one in comparisons]
     whole = pd.concat(frames, ignore_index=True)
-    return whole[["model", "dataset", *whole.columns.drop(["model", "dataset"])]]
+    return whole[[*key, *whole.columns.drop(key)]]
 
 
 def _by_file_name(comparisons):
     """The comparisons by a name for their files, such as msdnet_cifar10; equal ones numbered."""
     names = {}
     for one in comparisons:
-        base = re.sub(r"[^\w.]+", "_", f"{one.model}_{one.dataset}").strip("_")
+        base = re.sub(r"[^\w.]+", "_", f"{one.model}_{one.dataset}_{one.setting}").strip("_")
         numbered = (f"{base}_{number}" for number in range(2, len(comparisons) + 1))
         names[next(name for name in (base, *numbered) if name not in names)] = one
     return names
@@ -131,8 +149,8 @@ def write(directory, comparisons, left_out=None, formats=FORMATS):
     written = [*texts]
     ending = "png" if "markdown" in formats else "pdf"  # A PDF comes with each PNG.
     if {"markdown", "latex"} & {*formats}:
-        for name, comparison in _by_file_name(comparisons).items():
-            written += drawing.save(figures.draw(comparison), directory / f"{name}.{ending}")
+        for name, figure in _figures(comparisons):
+            written += drawing.save(figure, directory / f"{name}.{ending}")
     return written
 
 

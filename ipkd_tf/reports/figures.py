@@ -16,8 +16,7 @@ def draw(comparison):
     Where the comparison has the paper's figures, they are a third panel on the same scale.
     """
     has_paper = comparison.cells["paper"].notna().any()
-    title = f"{comparison.model} on {comparison.dataset}"
-    figure, panels = figures.figure(2 + has_paper, title, sharey=True)
+    figure, panels = figures.figure(2 + has_paper, comparison.title, sharey=True)
     submodels = [name for name in comparison.submodels if name != AVERAGE]
     variants = comparison.variants
     strength = sorted(variants, key=lambda variant: variant[0] == _STRONGEST)

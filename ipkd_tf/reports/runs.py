@@ -8,7 +8,7 @@ import pandas as pd
 
 from ipkd_tf.models import cost
 from ipkd_tf.output import files
-from ipkd_tf.training import finished_run
+from ipkd_tf.training import finished_run, settings
 from ipkd_tf.training.experiment import Experiment
 
 SCORES = dict.fromkeys(("accuracy", "top_5_accuracy", "loss", "calibration_error"), float)
@@ -31,6 +31,7 @@ _FIELDS = [
     if f.metadata["identity"] and f.name not in (*_IDENTITY, "submodel")
 ]
 SETTINGS = {field.name: field.type for field in _FIELDS}
+OF_METHOD = [field.name for field in settings.sections(Experiment)["method"]]
 _PART_OF_METHOD = ("teacher", "teacher_dropout")  # Never a reason to refuse a comparison.
 _UNKNOWN = float("nan")
 _NOT_YET_KNOWN = {"alone": False, "network_parameters": 0}  # to files of earlier versions
@@ -157,27 +158,30 @@ def read_csv(path):
     return frame.assign(source=f"{path}: " + frame["name"] + " seed " + frame["seed"].astype(str))
 
 
-def label_variants(rows, mix=False):
-    """Adds the column `variant`: "" or, of mixed runs, the settings in which they differ.
+def label_variants(rows, mix=False, split=False):
+    """Adds the columns `variant` and `setting`: "", or the settings in which runs differ.
 
     A sub-model trained alone has the method `alone`; outside teachers stand behind a method's name,
     as in `kd by takd_cifar10_plain_cnn_10`.
 
     Args:
         rows: Rows of `gather`, of one choice of epoch.
-        mix: Whether settings other than method and seed may differ within a network and data set.
+        mix: Whether settings other than method and seed may differ within a network and data set;
+            then they make variants.
+        split: The same, but they make settings, each with a comparison of its own. Only what is
+            part of teaching, such as lambda, makes variants, and runs without teachers have none.
 
     Raises:
-        ValueError: Settings differ and `mix` is false, or two runs are of the same network, data
-            set, settings and seed.
+        ValueError: Settings differ and neither `mix` nor `split` is true, or two runs are of the
+            same network, data set, settings and seed.
 
     Example:
         >>> set(label_variants(rows, mix=True)["variant"])
         {'temperature=1.0', 'temperature=5.0'}
     """
     groups = rows.groupby(NETWORK_AND_DATA, sort=False)
-    labelled = pd.concat([_label_group(group, mix) for _, group in groups])
-    one_run = [*NETWORK_AND_DATA, "method", "variant", "seed", "submodel"]
+    labelled = pd.concat([_label_group(group, mix, split) for _, group in groups])
+    one_run = [*NETWORK_AND_DATA, "setting", "method", "variant", "seed", "submodel"]
     for _, same in labelled.groupby(one_run, sort=False):
         if len(sources := same["source"].unique()) > 1:
             raise ValueError(
@@ -195,21 +199,30 @@ def _label_method(row):
     return f"{row['method']} by {teachers}{dropped}" + ", alone" * row["alone"]
 
 
-def _label_group(group, mix):
+def _label_group(group, mix, split):
     group = group.assign(method=[_label_method(row) for _, row in group.iterrows()])
     varying = [
         name for name in SETTINGS if name not in _PART_OF_METHOD and group[name].nunique() > 1
     ]
-    if varying and not mix:
+    if varying and not (mix or split):
         name, also = varying[0], varying[1:]
         first = group.iloc[0]
         other = group[group[name] != first[name]].iloc[0]
         raise ValueError(
             f"Expected runs of {first['model']} on {first['dataset']} that differ in method and "
             f"seed{' (' + ', '.join(also) + ' differ too)' if also else ''}; name fewer runs, or "
-            "give --mix to show them in columns of their own. "
+            "give --mix to show them in columns, or --split in tables of their own. "
             f"Received: {name}={first[name]} in {first['source']}, {name}={other[name]} in "
             f"{other['source']}"
         )
-    texts = [f"{name}=" + group[name].astype(str) for name in varying]
-    return group.assign(variant=texts[0].str.cat(texts[1:], sep=", ") if texts else "")
+    of_setting = [name for name in varying if split and name not in OF_METHOD]
+    variant = _describe(group, [name for name in varying if name not in of_setting])
+    if split:
+        variant = variant.where(group["method"] != "none", "")
+    return group.assign(variant=variant, setting=_describe(group, of_setting))
+
+
+def _describe(group, names):
+    """These settings of each row as one text."""
+    texts = [f"{name}=" + group[name].astype(str) for name in names]
+    return texts[0].str.cat(texts[1:], sep=", ") if texts else pd.Series("", group.index)

@@ -40,7 +40,7 @@ def differences(comparison):
     if not variants:
         return None
     columns = [comparison.of(*variant) for variant in variants]
-    texts = [[_difference(cell) for cell in column.itertuples()] for column in columns]
+    texts = [[difference_text(cell) for cell in column.itertuples()] for column in columns]
     cells = _frame(comparison, variants, "pairs", texts)
     reference = _paper_average(comparison, variants)
     if reference:
@@ -48,6 +48,17 @@ def differences(comparison):
     pairs = pd.concat([column["pairs"] for column in columns]).dropna().astype(int)
     equal = any("‡" in text for column in texts for text in column)
     return Table(cells, _note_on_differences(comparison, pairs, reference, equal))
+
+
+def losses(comparison):
+    """Cross-entropy and calibration error of sub-models by methods, means over the runs."""
+    columns = [comparison.of(*variant) for variant in comparison.variants]
+    shown = pd.concat([column["loss"].map(_round) for column in columns], axis=1)
+    best = shown.min(axis=1) if len(columns) > 1 else pd.Series(float("nan"), shown.index)
+    texts = [[_loss(cell, best[cell.Index]) for cell in column.itertuples()] for column in columns]
+    note = "Cross-entropy in nats on the test images, mean over seeds; lowest of each row in bold; "
+    note += "in brackets the expected calibration error in % (15 bins), where it is known."
+    return Table(_frame(comparison, comparison.variants, "runs", texts), note)
 
 
 def training(comparison):
@@ -82,7 +93,16 @@ def _accuracy(cell, best):
     return text if pd.isna(cell.paper) else f"{text} ({cell.paper:.2f})"
 
 
-def _difference(cell):
+def _loss(cell, best):
+    if pd.isna(cell.loss):
+        return ""
+    text = f"**{cell.loss:.2f}**" if _round(cell.loss) == best else f"{cell.loss:.2f}"
+    known = not pd.isna(cell.calibration_error)
+    return f"{text} ({100 * cell.calibration_error:.1f})" if known else text
+
+
+def difference_text(cell):
+    """A difference and its interval, and the paper's."""
     if pd.isna(cell.difference):
         return ""
     text = f"{cell.difference:+.2f}"

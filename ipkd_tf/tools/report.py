@@ -41,6 +41,12 @@ def define_flags(values=flags.FLAGS):
     define("epoch", "best", "Of each run.", ["best", "last"])
     define("baseline", "none", "The method that the others are compared with.")
     define("mix", False, "Take runs that differ in more than method and seed, in own columns.")
+    define(
+        "split",
+        False,
+        "The same, but each setting is a comparison of its own, beside what all say together: gain "
+        "against epochs and images, and how often IPKD-TA-M is ahead.",
+    )
 
 
 def report(paths, values, beside=None):
@@ -54,7 +60,7 @@ def report(paths, values, beside=None):
         print(f"report: {path} is left out, {why}", file=sys.stderr)
     if rows.empty:
         raise ValueError(f"Expected at least one finished run. Received: {' '.join(paths)}")
-    chosen = reports.label_variants(rows[rows["which"] == values.epoch], values.mix)
+    chosen = reports.label_variants(rows[rows["which"] == values.epoch], values.mix, values.split)
     comparisons = reports.compare(chosen, values.baseline)
     documents = {
         path: reports.fill(pathlib.Path(path).read_text(encoding="utf-8"), comparisons)

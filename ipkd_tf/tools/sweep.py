@@ -41,14 +41,12 @@ def define_flags(values=flags.FLAGS):
     flags.adopt_module_key_flags(report, values)  # so that --help shows them
 
 
-def main(arguments):
-    """Runs all, then writes the report; returns the exit status."""
+def list_runs(arguments):
+    """The runs that the flags ask for, of the flag files and settings among the arguments."""
     paths = [text for text in arguments if not text.startswith("-")]
     settings = [text for text in arguments if text.startswith("-")]
     if not paths:
         raise ValueError("Expected flag files, such as runs/*.flags. Received: none")
-    from ipkd_tf.training import sweep as sweeps
-
     varied = [_values(text) for text in FLAGS.vary]
     runs = [
         _run(path, seed, [*settings, f"--submodel={name}"] if name else settings, values)
@@ -57,7 +55,14 @@ def main(arguments):
         for name in FLAGS.submodels or [""]
         for values in itertools.product(*varied)
     ]
-    runs = [run for number, run in enumerate(runs) if not varied or run not in runs[:number]]
+    return [run for number, run in enumerate(runs) if not varied or run not in runs[:number]]
+
+
+def main(arguments):
+    """Runs all, then writes the report; returns the exit status."""
+    from ipkd_tf.training import sweep as sweeps
+
+    runs = list_runs(arguments)
     failed, received = sweeps.sweep(runs)
     finished = [run for run in runs if run.result]
     print(f"{len(finished)} of {len(runs)} runs are finished.", flush=True)

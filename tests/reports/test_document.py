@@ -35,7 +35,7 @@ class DocumentTest(absltest.TestCase):
         self.assertIn("\n## toy on digits\n\n| sub-model ", text)
         self.assertIn("](toy_digits.png)\n", text)
         self.assertIn("\n## Not included\n\n* runs/x: unfinished\n", text)
-        self.assertEqual((output / "report.tex").read_text().count("\\begin{table}"), 2)
+        self.assertEqual((output / "report.tex").read_text().count("\\begin{table}"), 3)
         self.assertEqual((output / "toy_digits.pdf").read_bytes()[:5], b"%PDF-")
 
     def test_only_the_formats_asked_for(self):
