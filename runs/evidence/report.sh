@@ -1,0 +1,9 @@
+#!/bin/sh
+# Writes the reports of all studies again, to runs/report/STUDY_EPOCH, from the scores in
+# runs/evidence/*.csv. From the top of the repository: sh runs/evidence/report.sh [best | last]
+set -eu
+epoch=${1:-best}
+for scores in runs/evidence/*.csv; do
+    study=$(basename "$scores" .csv)
+    python -m ipkd_tf report "$scores" --split --epoch="$epoch" --output="runs/report/${study}_$epoch"
+done

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Trains what the protocol in docs/results.md asks for, in the order of its worth, and writes a report of
+# each study to runs/report/STUDY and its scores to runs/evidence/STUDY.csv. Give it again to go on.
+# From the top of the repository: sh runs/evidence/run.sh [--data_dir=...]
+set -u
+failed=0
+for study in tune main length levers images graphs alone_msdnet alone_slimmable kd families; do
+    python -m ipkd_tf sweep --flagfile=runs/evidence/$study.sweep -- "$@"
+    status=$?
+    [ $status -gt 128 ] && exit $status
+    [ $status -ne 0 ] && failed=$status
+done
+exit $failed
