@@ -13,7 +13,7 @@ COMMAND = "python -m ipkd_tf report runs/results.csv --readme={}"
 
 def marked_documents():
     """Text of each document that has marks for the report to fill, by path."""
-    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     texts = {path: path.read_text(encoding="utf-8") for path in paths}
     return {path: text for path, text in texts.items() if "<!-- report: " in text}
 
