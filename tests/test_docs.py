@@ -129,6 +129,13 @@ class PagesTest(tf.test.TestCase, parameterized.TestCase):
         here = set(re.findall(r'"((?:\w+/)?\w+\.md)"', pathlib.Path(__file__).read_text()))
         self.assertContainsSubset(names - elsewhere, here)
 
+    def test_teachers(self):
+        distiller = run_page("teachers.md", {})["distiller"]
+        distiller.compile(optimizer=ipkd_tf.optimizers.SGD(0.01))
+        images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("uint8")
+        history = distiller.fit(images, np.arange(4), batch_size=4, verbose=0)
+        self.assertGreater(history.history["soft_loss"][0], 0)
+
     def test_guide_for_keras_users(self):
         names = run_page("guides/keras.md", {})
         self.assertIn("val_exit_8_accuracy", names["history"].history)

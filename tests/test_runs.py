@@ -23,6 +23,10 @@ RUNS = sorted(path.stem for path in (ROOT / "runs").glob("*.flags"))
 FAMILIES = ("msdnet", "slimmable_mobilenet_v1")
 FULL = [f"{family}_{dataset}" for family in FAMILIES for dataset in ("cifar10", "cifar100")]
 SMALL = [f"{family}_small_cifar10" for family in FAMILIES]
+OTHERS = [
+    f"{family}_small_cifar10"
+    for family in ("us_mobilenet_v1", "ofa_mobilenet_v3", "hne_resnet", "cnmm", "sp_resnet20")
+]
 QUICKSTARTS = {
     "quickstart",
     "quickstart_slimmable",
@@ -86,7 +90,7 @@ class RunsTest(test_train_main.MainTestCase):
         names = {f"{group}_{method}" for group in FULL + SMALL for method in METHODS}
         names |= {*QUICKSTARTS, *TAUGHT_BY, *IMAGENET}
         names |= {f"plain_cnn_exits_{method}" for method in ("none", "ipkd_ta_1", "ipkd_ta_m")}
-        names |= {f"us_mobilenet_v1_small_cifar10_{method}" for method in ("none", "ipkd_ta_m")}
+        names |= {f"{group}_{method}" for group in OTHERS for method in ("none", "ipkd_ta_m")}
         self.assertEqual({*RUNS}, names)
         self.assertLen(FULL, 16 // 4)
 
