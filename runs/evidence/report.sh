@@ -7,3 +7,6 @@ for scores in runs/evidence/*.csv; do
     study=$(basename "$scores" .csv)
     python -m ipkd_tf report "$scores" --split --epoch="$epoch" --output="runs/report/${study}_$epoch"
 done
+# Each alone and a frozen teacher beside the methods: rows of three studies.
+python -m ipkd_tf report runs/evidence/main.csv runs/evidence/alone_*.csv runs/evidence/kd.csv \
+    --split --epoch="$epoch" --output="runs/report/baselines_$epoch"
