@@ -59,10 +59,13 @@ def plot_accuracy(axes, rows, *style, **keywords):
 
 
 def name_points(axes, names, x, y):
-    """Writes names beside the points of a rising line: above and to the left of each."""
+    """Writes names above the points of a line, with a white outline to stand out from it."""
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=3, foreground="white")]
     for name, *point in zip(names, x, y, strict=True):
-        place = {"textcoords": "offset points", "ha": "right", "va": "bottom"}
-        axes.annotate(plain(name), point, (-4, 4), fontsize="small", **place)
+        place = {"textcoords": "offset points", "ha": "center", "va": "bottom"}
+        axes.annotate(plain(name), point, (0, 6), fontsize="small", path_effects=halo, **place)
     axes.margins(x=0.15, y=0.15)
 
 

@@ -6,6 +6,7 @@ import inspect
 import os
 import pathlib
 import sys
+import tempfile
 
 from absl import app, flags, logging
 
@@ -20,22 +21,38 @@ _DEFINE = {
     list: flags.DEFINE_list,
 }
 _CALIBRATION_IMAGES = 512
+# What LiteRT and the converter write to stderr below Python, whatever the level of logging.
+LITERT_CHATTER = ("INFO: ", "fully_quantize: ")
 # Listed without importing what reads them, so that --help comes at once.
 _PATHS = (pathlib.Path(__file__).parents[1] / "models" / "trained").glob("*/best.keras")
 TRAINED = ", ".join(sorted(path.parent.name for path in _PATHS))
 
 
-def start(define_flags, main, help_text=None):
+def start(define_flags, main, help_text=None, unknown=""):
     """Runs a program; it imports what is slow only in `main`, so that --help comes at once.
 
     `main` takes nothing, or the list of what stands beside the flags; `help_text()` is what --help
-    shows instead of the program's docstring and flags.
+    shows instead of the program's docstring and flags; `unknown` is a hint for an unknown flag.
     """
     define_flags()
     if {"--help", "-help", "-h", "-?"} & {*sys.argv[1:]}:
         print((help_text or _help_text)())
         sys.exit(0)
-    app.run(lambda argv: run(main, argv))
+    app.run(lambda argv: run(main, argv), flags_parser=lambda argv: parse(argv, unknown=unknown))
+
+
+def parse(argv, values=flags.FLAGS, unknown=""):
+    """What stands beside the flags; flags in error are one line and status 1, as in `run`."""
+    try:
+        return values(argv)
+    except flags.Error as error:
+        message, hint = str(error).removeprefix("ERROR:: "), "--help lists the settings."
+        if isinstance(error, flags.CantOpenFlagFileError):
+            hint = "python -m ipkd_tf init writes the package's to runs/."
+        elif isinstance(error, flags.UnrecognizedFlagError) and unknown:
+            hint = f"{unknown}; {hint}"
+        print(f"{_name(argv)}: {message}\n{hint}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _help_text():
@@ -58,8 +75,12 @@ def run(main, argv):
     except (ValueError, OSError, FloatingPointError) as error:
         if flags.FLAGS.verbosity > 0:
             raise
-        print(f"{argv[0].rpartition('/')[-1].removesuffix('.py')}: {error}", file=sys.stderr)
+        print(f"{_name(argv)}: {error}", file=sys.stderr)
         return 1
+
+
+def _name(argv):
+    return pathlib.PurePath(argv[0]).stem
 
 
 def check_only_flags(argv):
@@ -87,17 +108,22 @@ def start_tensorflow(threads=0):
 
 
 @contextlib.contextmanager
-def quiet():
-    """Keeps off the terminal what is written to stderr meanwhile, also below Python."""
+def quiet(starts=("",)):
+    """Keeps lines that start so off stderr, also from below Python; others follow at the end."""
     sys.stderr.flush()
     stderr = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            written.seek(0)
+            for line in written.read().decode(errors="replace").splitlines(keepends=True):
+                if not line.startswith(starts):
+                    sys.stderr.write(line)
 
 
 def definer(values):

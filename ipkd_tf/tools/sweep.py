@@ -23,6 +23,7 @@ from ipkd_tf.training import settings as declared
 from ipkd_tf.training.experiment import Experiment
 
 FLAGS = flags.FLAGS
+_UNKNOWN = "Settings of the runs stand after --: sweep runs/a.flags -- --epochs=3"
 _COMMAND = [sys.executable, "-m", "ipkd_tf.tools.train"]
 
 
@@ -60,6 +61,7 @@ def list_runs(arguments):
 
 def main(arguments):
     """Runs all, then writes the report; returns the exit status."""
+    command.start_tensorflow()
     from ipkd_tf.training import sweep as sweeps
 
     runs = list_runs(arguments)
@@ -118,4 +120,4 @@ def _changes(arguments, values):
 
 
 if __name__ == "__main__":
-    command.start(define_flags, main)
+    command.start(define_flags, main, unknown=_UNKNOWN)

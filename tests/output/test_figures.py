@@ -41,6 +41,18 @@ class FiguresTest(absltest.TestCase):
         axes.legend()
         figures.save(figure, self.create_tempdir().full_path + "/tex.png")  # not a parse error
 
+    def test_a_name_stands_clear_of_the_line_through_its_point(self):
+        figure, (axes,) = figures.figure(1, "falling and rising")
+        axes.plot([1, 2, 3], [2, 1, 2], "o-")
+        figures.name_points(axes, ["exit_1", "exit_2", "exit_3"], [1, 2, 3], [2, 1, 2])
+        figure.draw_without_rendering()
+        for name, x, y in zip(axes.texts, [1, 2, 3], [2, 1, 2], strict=True):
+            left, bottom, right, _ = name.get_window_extent().extents
+            across, up = axes.transData.transform((x, y))
+            self.assertAlmostEqual((left + right) / 2, across, delta=1)
+            self.assertGreater(bottom, up)
+            self.assertNotEmpty(name.get_path_effects())  # the white outline
+
     def test_ticks_of_a_logarithmic_axis_do_not_overlap(self):
         for low, high in ((0.1, 0.4), (0.013, 0.9), (1, 5000)):
             figure, (axes,) = figures.figure(1, "ticks")

@@ -6,9 +6,10 @@ import pathlib
 import subprocess
 import sys
 
+from absl import flags
 from absl.testing import parameterized
 
-from ipkd_tf.tools import command
+from ipkd_tf.tools import command, train
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -35,6 +36,64 @@ class RunTest(parameterized.TestCase):
     def test_a_defect_keeps_its_traceback(self):
         with self.assertRaises(ZeroDivisionError):
             self.run_main(lambda: 1 / 0)
+
+
+class ParseTest(parameterized.TestCase):
+    @parameterized.parameters(
+        ("--epoch=3", "Unknown .*'epoch'. Did you mean: epochs .*\n--help lists"),
+        ("--epochs=many", "flag --epochs=many: invalid literal .*\n--help lists the settings"),
+        ("--flagfile=a.flags", "Unable to open flagfile: .*'a.flags'\n.*ipkd_tf init writes"),
+    )
+    def test_a_flag_in_error_says_what_helps(self, argument, message):
+        values = flags.FlagValues()
+        train.define_flags(values)
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors), self.assertRaises(SystemExit) as ended:
+            command.parse(["/tools/train.py", argument], values)
+        self.assertEqual(ended.exception.code, 1)
+        self.assertRegex(errors.getvalue(), f"^train: {message}")
+
+    @parameterized.parameters(
+        (
+            ["--epochs=3"],
+            "sweep: Unknown command line flag 'epochs'. Did you mean: epoch ?\n"
+            "Settings of the runs stand after --: sweep runs/a.flags -- --epochs=3; "
+            "--help lists the settings.\n",
+        ),
+        # No greeting of TensorFlow comes before it either.
+        (
+            ["--", "--epoch=3"],
+            "sweep: runs/quickstart.flags: Unknown command line flag 'epoch'. "
+            "Did you mean: epochs ?\n",
+        ),
+    )
+    def test_sweep_says_where_settings_of_runs_stand_and_nothing_else(self, given, message):
+        done = subprocess.run(
+            [sys.executable, "-m", "ipkd_tf", "sweep", "runs/quickstart.flags", *given],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "", message))
+
+
+class QuietTest(parameterized.TestCase):
+    def test_only_the_chatter_is_kept_off_also_when_the_work_fails(self):
+        code = """if True:
+            import os, sys
+            from ipkd_tf.tools import command
+            @command.quiet(command.LITERT_CHATTER)
+            def work():
+                os.write(2, b"INFO: Created a delegate\\nto know, from below\\n")
+                print("to know", file=sys.stderr)
+                raise ValueError("why it ended")
+            work()
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        self.assertStartsWith(done.stderr, "to know, from below\nto know\nTraceback")
+        self.assertEndsWith(done.stderr, "ValueError: why it ended\n")
 
 
 class StartTest(parameterized.TestCase):
