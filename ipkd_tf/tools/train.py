@@ -77,7 +77,8 @@ def main():
         print(sigterm.MESSAGE)
     except KeyboardInterrupt:
         print(
-            "\nInterrupted: the last checkpoint is kept, the same command goes on from there.",
+            "\nInterrupted: the same command goes on from the last checkpoint, "
+            "or begins again if there is none yet.",
             file=sys.stderr,
         )
         return 130
