@@ -36,7 +36,7 @@ class InterruptionTestCase(tf.test.TestCase, parameterized.TestCase):
         directories = self.broken, self.directory / "straight"
         processes = [commands.start(directory, **settings) for directory in directories]
         for process in processes:
-            status, _, errors = commands.finish(process, 300)
+            status, _, errors = commands.finish(process, 900)
             self.assertEqual(status, 0, errors)
         self.assertEqual(_comparable(self.broken), _comparable(self.directory / "straight"))
 
