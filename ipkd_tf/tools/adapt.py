@@ -40,7 +40,6 @@ def define_flags(values=flags.FLAGS):
     define("threads", 1, "Of the timed calls; 0: the runtime's choice.", lower_bound=0)
 
 
-@command.quiet(command.LITERT_CHATTER)
 def main():
     """Fits, prints the tables and writes the files."""
     # Only a budget in time is timed.

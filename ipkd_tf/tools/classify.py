@@ -28,7 +28,6 @@ def define_flags(values=flags.FLAGS):
     define("top", 3, "Classes to print.", lower_bound=1)
 
 
-@command.quiet(command.LITERT_CHATTER)
 def main(images):
     """Prints the classes of each image; returns 1 if one could not be read."""
     if not images:

@@ -6,7 +6,6 @@ import inspect
 import os
 import pathlib
 import sys
-import tempfile
 
 from absl import app, flags, logging
 
@@ -21,8 +20,6 @@ _DEFINE = {
     list: flags.DEFINE_list,
 }
 _CALIBRATION_IMAGES = 512
-# What LiteRT and the converter write to stderr below Python, whatever the level of logging.
-LITERT_CHATTER = ("INFO: ", "fully_quantize: ")
 # Listed without importing what reads them, so that --help comes at once.
 _PATHS = (pathlib.Path(__file__).parents[1] / "models" / "trained").glob("*/best.keras")
 TRAINED = ", ".join(sorted(path.parent.name for path in _PATHS))
@@ -108,22 +105,17 @@ def start_tensorflow(threads=0):
 
 
 @contextlib.contextmanager
-def quiet(starts=("",)):
-    """Keeps lines that start so off stderr, also from below Python; others follow at the end."""
+def quiet():
+    """Keeps off the terminal what is written to stderr meanwhile, also below Python."""
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            written.seek(0)
-            for line in written.read().decode(errors="replace").splitlines(keepends=True):
-                if not line.startswith(starts):
-                    sys.stderr.write(line)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def definer(values):

@@ -42,7 +42,6 @@ def define_flags(values=flags.FLAGS):
     define("overwrite", False, "Replace the export of another network in the directory.")
 
 
-@command.quiet(command.LITERT_CHATTER)
 def main():
     """Opens the run, chooses the sub-model, exports it and says how the files are run."""
     if bool(FLAGS.submodel) == bool(FLAGS.budget):

@@ -24,7 +24,6 @@ def define_flags(values=flags.FLAGS):
     define("repeats", 100, "Timed calls, after 10 untimed.", lower_bound=1)
 
 
-@command.quiet(command.LITERT_CHATTER)
 def main():
     """Measures, prints the table and writes trade_off.json and trade_off.png."""
     formats.check_formats(FLAGS.format)

@@ -77,25 +77,6 @@ class ParseTest(parameterized.TestCase):
         self.assertEqual((done.returncode, done.stdout, done.stderr), (1, "", message))
 
 
-class QuietTest(parameterized.TestCase):
-    def test_only_the_chatter_is_kept_off_also_when_the_work_fails(self):
-        code = """if True:
-            import os, sys
-            from ipkd_tf.tools import command
-            @command.quiet(command.LITERT_CHATTER)
-            def work():
-                os.write(2, b"INFO: Created a delegate\\nto know, from below\\n")
-                print("to know", file=sys.stderr)
-                raise ValueError("why it ended")
-            work()
-        """
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
-        )
-        self.assertStartsWith(done.stderr, "to know, from below\nto know\nTraceback")
-        self.assertEndsWith(done.stderr, "ValueError: why it ended\n")
-
-
 class StartTest(parameterized.TestCase):
     def test_warnings_are_shown_and_tensorflow_s_greeting_is_not(self):
         code = """if True:
