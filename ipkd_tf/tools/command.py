@@ -77,7 +77,7 @@ def run(main, argv):
 
 
 def _name(argv):
-    return pathlib.PurePath(argv[0]).stem
+    return argv[0].rpartition("/")[-1].removesuffix(".py")
 
 
 def check_only_flags(argv):
