@@ -49,7 +49,8 @@ def main():
 
 def draw_submodel(network, generator):
     """A sub-model with each of its choices drawn evenly."""
-    return network.compose({gene: generator.choice(all) for gene, all in network.space().items()})
+    space = network.space()
+    return network.compose({gene: generator.choice(choices) for gene, choices in space.items()})
 
 
 def borrow_statistics(network, name):

@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from benchmarks import case, workload
 from ipkd_tf import models
-from ipkd_tf.deployment import latency
 
 _NETWORKS = {"drawn": "benchmarks.sandwich:DrawsNamedWidths", "fixed": "slimmable_mobilenet_v1"}
 COLUMNS = (
@@ -32,10 +31,10 @@ class DrawsNamedWidths(models.USMobileNetV1):
         return tf.constant(self.arguments["widths"], tf.float64)
 
 
-def measure(settings):
+def measure(settings, run=workload.run):
     samples = {
         (widths, method): functools.partial(
-            workload.run,
+            run,
             settings.workload(network, method),
             steps=settings.steps,
             threads=settings.threads,
@@ -50,7 +49,7 @@ def measure(settings):
             "model": widths,
             "method": method,
             **case.medians(results[widths, method]),
-            "time": latency.median_ratio(steps[widths, method], steps["fixed", method]),
+            "time": case.median_ratio(steps[widths, method], steps["fixed", method]),
         }
         for widths, method in samples
     ]

@@ -1,6 +1,6 @@
 """What a search found within its budget, against random sub-models that cost as much.
 
-python -m ipkd_tf.tools.search --run=runs/ofa/seed0 --budget=12M --output=/tmp/12M
+python -m ipkd_tf search --run=runs/ofa/seed0 --budget=12M --output=/tmp/12M
 python -m benchmarks.search --run=runs/ofa/seed0 --searches=/tmp/12M,/tmp/16M
 
 Random ones cost 90 to 100 % of the budget in multiply-adds. All are compared on the test images,

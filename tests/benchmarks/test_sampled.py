@@ -5,7 +5,7 @@ import random
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import recalibration, search
+from benchmarks import case, recalibration, sandwich, search
 from ipkd_tf import models
 from ipkd_tf.models import cost
 
@@ -28,6 +28,14 @@ class SampledTest(tf.test.TestCase):
         self.assertNotAllClose(borrowed(self.images), own(self.images))
         same = recalibration.borrow_statistics(self.network, "width_1.0")
         self.assertAllEqual(same(self.images), largest(self.images))
+
+    def test_drawn_widths_against_fixed_ones(self):
+        def run(one, steps, threads):
+            return {"step_ms": 3.0 if one.model == "slimmable_mobilenet_v1" else 4.5}
+
+        rows = sandwich.measure(case.Settings(methods=("ipkd",), repeats=2), run)
+        self.assertEqual([row["model"] for row in rows], ["drawn", "fixed"])
+        self.assertEqual([row["time"] for row in rows], [1.5, 1.0])
 
     def test_random_submodels_cost_what_is_asked(self):
         limit = cost.of_submodel(self.network, "width_0.9")["multiply_adds"]
