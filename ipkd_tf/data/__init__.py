@@ -85,7 +85,7 @@ def read(
             )
     if not 0 <= centre_crop <= 1:
         raise ValueError(f"Expected a share from 0 to 1. Received: centre_crop={centre_crop}")
-    source = _open(name, data_dir, image_size, centre_crop, skip_broken, progress)
+    source = open_source(name, data_dir, image_size, centre_crop, skip_broken, progress)
     labels = source.train_labels, source.test_labels
     chosen = (
         splits.subset(labels[0], train_examples, "train_examples", seed),
@@ -104,7 +104,8 @@ def read(
     )
 
 
-def _open(name, data_dir, image_size, centre_crop, skip_broken, progress):
+def open_source(name, data_dir, image_size, centre_crop=0.0, skip_broken=0, progress=None):
+    """The `Source` behind `read`, of which no pixel is read yet; ValueError if it is not there."""
     # A source is imported when asked for, so that `import ipkd_tf` stays quick.
     kind, _, argument = name.partition(":")
     if name == "digits":

@@ -8,6 +8,7 @@ import signal
 import statistics
 import subprocess
 
+from ipkd_tf import data
 from ipkd_tf.training import finished_run, settings, teachers
 from ipkd_tf.training.experiment import Experiment
 from ipkd_tf.training.sigterm import handle
@@ -52,12 +53,13 @@ def sweep(runs):
         directory, and the number of the signal that stopped the sweep, or None.
 
     Raises:
-        ValueError: Two runs would write to the same directory, runs are each other's teachers, or
-            one data set was not the same for all.
+        ValueError: Two runs would write to the same directory, runs are each other's teachers, one
+            data set was not the same for all, or one that is still needed is not there.
     """
     _check_directories(runs)
     runs = _teachers_first(runs)
     _check_data(runs)
+    _check_data_is_there(runs)
     failed = {}
     forwarding = _Forwarding()
     with handle(_STOP, forwarding.receive):
@@ -112,6 +114,14 @@ def _check_data(runs):
                     "train one of them anew elsewhere. Received: "
                     f"{run.directory} ({trained_on}), {other.directory} ({there})"
                 )
+
+
+def _check_data_is_there(runs):
+    """Opens the data of the runs that are left; what is missing would end one after another."""
+    left = [run.experiment for run in runs if not run.result]
+    sources = [(e.dataset, e.data_dir or None, e.image_size or None) for e in left]
+    for source in dict.fromkeys(sources):
+        data.open_source(*source)
 
 
 def _check_directories(runs):
