@@ -6,13 +6,20 @@ import numbers
 
 import tensorflow as tf
 
+from ipkd_tf.data.rand_augment import STRONGEST, rand_augment
+
 # Each transformation folds its own constant into the seed, so a new one changes no existing draw.
-_CROP, _FLIP, _ROTATION, _CUTOUT, _MIXUP, _WINDOW, _JITTER = range(7)
+_CROP, _FLIP, _ROTATION, _CUTOUT, _MIXUP, _WINDOW, _JITTER, _RAND_AUGMENT = range(8)
 _ATTEMPTS = 10  # windows drawn of an image, of which the first that fits is taken
 _GREY = (0.299, 0.587, 0.114)  # shares of red, green and blue in what the eye sees as brightness
 _PIXELS = numbers.Integral, lambda value: value >= 0, "a whole number of pixels, 0 for none"
 _NUMBERS = {
     "crop_padding": _PIXELS,
+    "rand_augment": (numbers.Integral, lambda value: value >= 0, "a whole number of operations"),
+    "rand_augment_magnitude": (
+        *(numbers.Real, lambda value: 0 <= value <= STRONGEST),
+        f"between 0 and {STRONGEST}",
+    ),
     "cutout": _PIXELS,
     "rotation": (numbers.Real, lambda value: 0 <= value <= 180, "between 0 and 180 degrees"),
     "resized_crop": (numbers.Real, lambda value: 0 <= value <= 1, "a share from 0 to 1"),
@@ -44,6 +51,9 @@ class Augmentation:
             It happens first, where images are read: of files before they are scaled down.
         jitter: Strength, such as 0.4, of random changes of each image's brightness, contrast and
             saturation, one after another: factors from 1 - jitter to 1 + jitter. After rotation.
+        rand_augment: Operations of RandAugment on each image, such as 2, drawn anew for each from
+            fourteen (Cubuk et al. 2020; `data.rand_augment`). After jitter.
+        rand_augment_magnitude: How strong they are, from 0 to 30.
 
     Call arguments:
         images: uint8 `[batch, height, width, 3]` of static shape.
@@ -71,6 +81,8 @@ class Augmentation:
     num_classes: int | None = None
     resized_crop: float = 0.0
     jitter: float = 0.0
+    rand_augment: int = 0
+    rand_augment_magnitude: float = 9.0
 
     def __post_init__(self):
         if not isinstance(self.flip, bool):
@@ -107,6 +119,9 @@ class Augmentation:
             images = rotate(images, self.rotation, tf.random.fold_in(seed, _ROTATION))
         if self.jitter:
             images = jitter(images, self.jitter, tf.random.fold_in(seed, _JITTER))
+        if self.rand_augment:
+            settings = self.rand_augment, self.rand_augment_magnitude
+            images = rand_augment(images, *settings, tf.random.fold_in(seed, _RAND_AUGMENT))
         if self.cutout:
             images = cut_out(images, self.cutout, tf.random.fold_in(seed, _CUTOUT))
         if self._changes_labels:

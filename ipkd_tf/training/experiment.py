@@ -238,6 +238,14 @@ class Experiment:
         "Strength of random changes of brightness, contrast and saturation, such as 0.4; 0: none.",
         at_most=1,
     )
+    rand_augment: int = number(
+        0,
+        "Operations of RandAugment on each training image, such as 2, drawn for each from fourteen "
+        "(turned, sheared, posterized, equalized ...); 0: none.",
+    )
+    rand_augment_magnitude: float = number(
+        9.0, "How strong these operations are: 0 to 30.", at_most=30
+    )
     rotation: float = number(
         0.0, "Degrees by which training images are turned at most; 0: none.", at_most=180
     )
