@@ -63,6 +63,10 @@ SWEEPS = {  # runs of each, and of these, those that are no other sweep's before
     "alone_msdnet": (20, 20),
     "alone_slimmable": (20, 20),
     "kd": (10, 10),
+    "teacher": (1, 1),
+    "kd_full": (3, 3),
+    "chain": (18, 18),
+    "exits": (9, 9),
     "families": (45, 45),
 }
 IMAGENET = {
@@ -132,7 +136,7 @@ class RunsTest(test_train_main.MainTestCase):
                 if one.submodel:
                     self.assertIn(one.submodel, flexible.names(network))
                 for path, _ in one.teachers:
-                    self.assertIn(pathlib.Path(path), trained)
+                    self.assertIn(pathlib.Path(path), trained | directories)
             trained |= directories
         graphs = {run.method for run in seen.values() if teachers.is_text(run.method)}
         named = {name: teachers.from_spec(name, 4) for name in ("ipkd_ta_1", "ipkd_ta_m")}

@@ -1,4 +1,4 @@
-"""Trains a list of flag files over several seeds, one run after another, and reports them.
+"""Trains a list of flag files over several seeds and reports them.
 
   python -m ipkd_tf sweep runs/msdnet_small_cifar10_*.flags --seeds=0,1,2
   python -m ipkd_tf sweep runs/a.flags runs/b.flags --seeds=0,1 -- --data_dir=/data --epochs=3
@@ -9,7 +9,10 @@ Settings after -- go to every run. Each --vary crosses the runs with values of a
 values other than its flag file's has them in its name, such as a_epochs_20_method_none, and one
 that nobody teaches is the same whatever lambda or temperature. The arguments may stand in a file,
 one a line: sweep --flagfile=FILE. What is finished is skipped and what was interrupted goes on, so
-the same command may be given again at any time; Ctrl-C and SIGTERM let the current run save.
+the same command may be given again at any time; Ctrl-C and SIGTERM let what is going on save.
+
+One run after another uses all cores for each. Small networks train more of them an hour with
+--jobs=N: N at a time, each on its share of the cores, and of the GPUs in CUDA_VISIBLE_DEVICES.
 """
 
 import itertools
@@ -30,6 +33,7 @@ _COMMAND = [sys.executable, "-m", "ipkd_tf.tools.train"]
 def define_flags(values=flags.FLAGS):
     define = command.definer(values)
     define("seeds", ["0"], "One run of each flag file for each seed.")
+    define("jobs", 1, "Runs at a time, each on its share of the machine.", lower_bound=1)
     define("submodels", [], "Each flag file for each of these, trained alone: exit_1,exit_2.")
     flags.DEFINE_multi_string(
         "vary",
@@ -65,7 +69,7 @@ def main(arguments):
     from ipkd_tf.training import sweep as sweeps
 
     runs = list_runs(arguments)
-    failed, received = sweeps.sweep(runs)
+    failed, received = sweeps.sweep(runs, FLAGS.jobs)
     finished = [run for run in runs if run.result]
     print(f"{len(finished)} of {len(runs)} runs are finished.", flush=True)
     for directory, status in failed.items():

@@ -1,12 +1,16 @@
-"""Runs experiments one after another, each in its own process."""
+"""Runs experiments one after another or some at a time, each in its own process."""
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
+import os
 import pathlib
 import signal
 import statistics
 import subprocess
+import threading
+import time
 
 from ipkd_tf import data
 from ipkd_tf.training import finished_run, settings, teachers
@@ -42,11 +46,16 @@ class Run:
         return run.result if same else None
 
 
-def sweep(runs):
+def sweep(runs, jobs=1):
     """Runs what is not finished, in the order given, but teachers before those they teach.
 
-    A failed run does not stop the others. SIGINT, SIGTERM and SIGHUP are passed on to the run that
-    is going on, which saves and ends; the sweep then ends too.
+    A failed run does not stop the others. SIGINT, SIGTERM and SIGHUP are passed on to the runs that
+    are going on, which save and end; the sweep then ends too.
+
+    Args:
+        runs: The `Run`s.
+        jobs: How many at a time, each on its share of the cores and of the GPUs that
+            CUDA_VISIBLE_DEVICES lists.
 
     Returns:
         (failed, signal): exit statuses of the runs that did not reach their last epoch, by
@@ -61,22 +70,38 @@ def sweep(runs):
     _check_data(runs)
     _check_data_is_there(runs)
     failed = {}
-    forwarding = _Forwarding()
-    with handle(_STOP, forwarding.receive):
-        for number, run in enumerate(runs, 1):
-            name = f"[{number}/{len(runs)}] {run.directory}"
+    waiting, processes = list(runs), _Processes(jobs)
+    with handle(_STOP, processes.stop):
+        while processes.running or (waiting and not processes.received):
+            run = None if processes.full else _startable(waiting, processes.running)
+            if run is None and not processes.running:  # a signal came just now
+                break
+            if run is None:
+                run, status = processes.wait()
+                if not run.result and not processes.received:
+                    failed[run.directory] = status
+                    print(f"{run.directory} did not reach its last epoch, status {status}")
+                continue
+            waiting.remove(run)
+            name = f"[{runs.index(run) + 1}/{len(runs)}] {run.directory}"
             if run.result:
                 print(f"{name} is finished", flush=True)
-                continue
-            print(f"{name}; {_time_left(runs[number - 1 :], runs)}", flush=True)
-            status = forwarding.wait(run.command)
-            if forwarding.received:
-                break
-            if not run.result:
-                failed[run.directory] = status
-                print(f"{name} did not reach its last epoch, status {status}", flush=True)
+            else:
+                left = _time_left([run, *processes.running, *waiting], runs, jobs)
+                print(f"{name}; {left}", flush=True)
+                processes.start(run)
     _check_data(runs)
-    return failed, forwarding.received
+    return failed, processes.received
+
+
+def _startable(waiting, running):
+    """The first run that waits for no teacher; None where all wait for one that is running."""
+    unfinished = {run.directory.resolve() for run in [*waiting, *running]}
+    for run in waiting:
+        teachers_of = {pathlib.Path(path).resolve() for path, _ in run.experiment.teachers}
+        if not teachers_of & unfinished:
+            return run
+    return None
 
 
 def _teachers_first(runs):
@@ -135,7 +160,7 @@ def _check_directories(runs):
         seen.add(run.directory.resolve())
 
 
-def _time_left(remaining, runs):
+def _time_left(remaining, runs, jobs=1):
     """What the finished runs took, of the same name where there is one, is what others will."""
     took = {}
     for run in runs:
@@ -145,28 +170,79 @@ def _time_left(remaining, runs):
         return "time left unknown"
     typical = list(itertools.chain(*took.values()))
     names = [run.experiment.run_name for run in remaining if not run.result]
-    left = sum(statistics.mean(took.get(name, typical)) for name in names)
+    left = sum(statistics.mean(took.get(name, typical)) for name in names) / jobs
     return f"about {datetime.timedelta(seconds=round(left))} left"
 
 
-class _Forwarding:
-    """Passes signals that ask for an end on to the process that is waited for.
+class _Processes:
+    """At most `jobs` runs at a time; passes signals that ask for an end on to all of them.
 
     `received` is the number of the first such signal, or None.
     """
 
-    def __init__(self):
-        self.received = self._process = None
+    def __init__(self, jobs):
+        self.received = None
+        self._slots = [None] * jobs
 
-    def wait(self, command):
-        """Runs a command to its end, whatever signals come; returns its status."""
+    @property
+    def full(self):
+        return self.received or None not in self._slots
+
+    @property
+    def running(self):
+        return [run for run, _, _ in filter(None, self._slots)]
+
+    def start(self, run):
+        """Starts a run, on its share of the machine where there are several."""
+        slot, jobs = self._slots.index(None), len(self._slots)
+        options, relay = {}, None
+        if jobs > 1:
+            options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            options["env"] = {**os.environ, "PYTHONUNBUFFERED": "1", **_gpus(slot, jobs)}
         # In a group of its own, Ctrl-C reaches it once, from here, and not from the terminal too.
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+        process = subprocess.Popen(
+            run.command, stdin=subprocess.DEVNULL, process_group=0, **options
+        )
+        if jobs > 1:
+            _keep_to_cores(process, slot, jobs)
+            relay = threading.Thread(target=_relay, args=(process.stdout, run))
+            relay.start()
+        self._slots[slot] = run, process, relay
         if self.received:  # between two runs
-            self._process.send_signal(_STOP[self.received])
-        return self._process.wait()
+            process.send_signal(_STOP[self.received])
 
-    def receive(self, number, frame):
+    def wait(self):
+        """The next run that ends, and its status, whatever signals come."""
+        while True:
+            for slot, entry in enumerate(self._slots):
+                if entry and entry[1].poll() is not None:
+                    run, process, relay = entry
+                    if relay:
+                        relay.join()
+                    self._slots[slot] = None
+                    return run, process.returncode
+            time.sleep(0.1)
+
+    def stop(self, number, frame):
         self.received = self.received or number
-        if self._process:
-            self._process.send_signal(_STOP[number])
+        for _, process, _ in filter(None, self._slots):
+            process.send_signal(_STOP[number])
+
+
+def _gpus(slot, jobs):
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    share = devices[slot::jobs] or [devices[slot % len(devices)]]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(share)} if any(devices) else {}
+
+
+def _keep_to_cores(process, slot, jobs):
+    """TensorFlow starts as many threads as the cores that its process may use."""
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        cores = sorted(os.sched_getaffinity(0))
+        with contextlib.suppress(ProcessLookupError):  # already at its end
+            os.sched_setaffinity(process.pid, cores[slot::jobs] or cores)
+
+
+def _relay(lines, run):
+    for line in lines:
+        print(f"{run.directory}: {line}", end="", flush=True)

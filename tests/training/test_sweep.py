@@ -7,8 +7,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from unittest import mock
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ipkd_tf.training import sweep
 from ipkd_tf.training.experiment import Experiment
@@ -17,7 +18,7 @@ from tests.reports.results import write_result
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-class SweepTest(absltest.TestCase):
+class SweepTest(parameterized.TestCase):
     def setUp(self):
         super().setUp()
         self.root = pathlib.Path(self.create_tempdir().full_path)
@@ -61,6 +62,43 @@ class SweepTest(absltest.TestCase):
         self.assertIsNone(received)
         self.assertEqual(self.log(), ["good"])
 
+    def test_two_at_a_time_each_on_its_share_of_the_machine(self):
+        # Each waits until the other has begun, and writes down what it may use.
+        def action(name, other):
+            return textwrap.dedent(f"""
+                import os, pathlib, time
+                root = pathlib.Path({str(self.root)!r})
+                (root / "{name}_begun").touch()
+                while not (root / "{other}_begun").exists():
+                    time.sleep(0.01)
+                cores = len(getattr(os, "sched_getaffinity", lambda pid: [])(0))
+                gpus = os.environ["CUDA_VISIBLE_DEVICES"]
+                (root / "{name}_uses").write_text(f"{{cores}} {{gpus}}")
+            """) + self.finishes(name)
+
+        runs = [self.run_that(action("a", "b"), "a"), self.run_that(action("b", "a"), "b")]
+        with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="3,5,7"):
+            self.assertEqual(sweep.sweep(runs, jobs=2), ({}, None))
+        self.assertCountEqual(self.log(), ["a", "b"])
+        uses = sorted((self.root / f"{name}_uses").read_text().split()[1] for name in "ab")
+        self.assertEqual(uses, ["3,7", "5"])
+        if hasattr(os, "sched_getaffinity"):
+            cores = [int((self.root / f"{name}_uses").read_text().split()[0]) for name in "ab"]
+            everything = len(os.sched_getaffinity(0))
+            self.assertEqual(sum(cores), everything if everything > 1 else 2)
+
+    def test_a_student_waits_for_its_teacher_and_another_run_goes_before(self):
+        teacher = self.run_that("import time; time.sleep(0.5)\n" + self.finishes("t"), "t")
+        taught = {"method": "kd", "teacher": str(teacher.directory)}
+        student = self.run_that("print('the student begins')", "student", **taught)
+        other = self.run_that(self.finishes("other"), "other")
+        with mock.patch("builtins.print") as printed:
+            failed, _ = sweep.sweep([student, teacher, other], jobs=2)
+        lines = "\n".join(str(call.args[0]) for call in printed.call_args_list)
+        self.assertEqual(self.log(), ["other", "t"])
+        self.assertIn("student/seed0: the student begins", lines)
+        self.assertEqual(failed, {student.directory: 0})
+
     def test_other_settings_and_unfinished_states_are_not_this_run(self):
         write_result(self.root, "none", name="other", temperature=2.0)
         write_result(self.root, "none", name="running", changes={"state": "running"})
@@ -98,31 +136,33 @@ class SweepTest(absltest.TestCase):
         with self.assertRaisesRegex(ValueError, "same directory.*Received: workdir='.*a/seed0'"):
             sweep.sweep(runs)
 
-    def test_a_signal_reaches_the_run_once_and_ends_the_sweep(self):
+    @parameterized.parameters(1, 2)
+    def test_a_signal_reaches_each_run_once_and_ends_the_sweep(self, jobs):
         code = textwrap.dedent("""
             import pathlib, signal, sys, time
             came = []
             signal.signal(signal.SIGINT, lambda number, frame: came.append("SIGINT"))
             signal.signal(signal.SIGTERM, lambda number, frame: came.append("SIGTERM"))
-            pathlib.Path(sys.argv[1], "begun").touch()
+            root, number = pathlib.Path(sys.argv[1]), sys.argv[2]
+            (root / f"begun{number}").touch()
             while not came:
                 time.sleep(0.01)
             time.sleep(0.3)
-            pathlib.Path(sys.argv[1], "came").write_text(" ".join(came))
+            (root / f"came{number}").write_text(" ".join(came))
         """)
         driver = textwrap.dedent("""
             import sys
             from ipkd_tf.training import sweep
             from ipkd_tf.training.experiment import Experiment
-            root, code = sys.argv[1:]
+            root, code, jobs = sys.argv[1:]
+            command = [sys.executable, "-c", code, root]
             runs = [
-                sweep.Run(Experiment(workdir=f"{root}/{n}"), [sys.executable, "-c", code, root])
-                for n in range(2)
+                sweep.Run(Experiment(workdir=f"{root}/{n}"), [*command, str(n)]) for n in range(3)
             ]
-            print(sweep.sweep(runs)[1])
+            print(sweep.sweep(runs, int(jobs))[1])
         """)
         process = subprocess.Popen(
-            [sys.executable, "-c", driver, str(self.root), code],
+            [sys.executable, "-c", driver, str(self.root), code, str(jobs)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -130,13 +170,15 @@ class SweepTest(absltest.TestCase):
         )
         self.addCleanup(process.kill)
         deadline = time.monotonic() + 60
-        while not (self.root / "begun").exists() and time.monotonic() < deadline:
+        begun = [self.root / f"begun{number}" for number in range(jobs)]
+        while not all(path.exists() for path in begun) and time.monotonic() < deadline:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
         out, _ = process.communicate(timeout=60)
-        self.assertEqual((self.root / "came").read_text(), "SIGINT")
+        for number in range(jobs):
+            self.assertEqual((self.root / f"came{number}").read_text(), "SIGINT")
         self.assertEndsWith(out, f"{int(signal.SIGINT)}\n")
-        self.assertNotIn("[2/2]", out)
+        self.assertNotIn(f"[{jobs + 1}/3]", out)
 
 
 if __name__ == "__main__":
