@@ -5,7 +5,7 @@ import collections
 import keras
 import numpy as np
 
-from ipkd_tf.models import graph
+from ipkd_tf.models import graph, layers
 
 _ABSORBING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
@@ -80,8 +80,8 @@ def _is_last_axis(axis, tensor):
 
 
 def _is_linear(layer):
-    # The exact types: a subclass may compute something else.
-    return type(layer) in _ABSORBING and layer.activation is keras.activations.linear
+    # The exact types: a subclass may compute something else, unless it is known to be only faster.
+    return layers.keras_kind(layer) in _ABSORBING and layer.activation is keras.activations.linear
 
 
 def _absorb(originals, folded, norm, names):

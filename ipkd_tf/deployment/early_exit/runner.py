@@ -26,13 +26,15 @@ class StageRunner:
 
     Raises:
         OSError: A file is missing.
+        ValueError: In a call: images or thresholds are not as described.
     """
 
     def __init__(self, directory, threads=None):
         directory = pathlib.Path(directory)
         self.manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
         self._stages = self.manifest["stages"]
-        self._run = [_open(directory / stage["file"], threads) for stage in self._stages]
+        paths = [directory / stage["file"] for stage in self._stages]
+        self._run = [_RUNTIMES[path.suffix](path, threads) for path in paths]
 
     def __call__(self, images, thresholds=None):
         """Classifies a batch of any size, also of none.
@@ -53,47 +55,81 @@ class StageRunner:
                 f"Expected {len(self._stages) - 1} thresholds, one for each stage but the last. "
                 f"Received: thresholds={thresholds}"
             )
+        images, shape = np.asarray(images), self.manifest["image_shape"]
+        if images.dtype != np.uint8 or [*images.shape[1:]] != shape:
+            raise ValueError(
+                f"Expected images uint8 {['batch', *shape]}. "
+                f"Received: images {images.dtype} {[*images.shape]}"
+            )
         probabilities = np.zeros((len(images), self.manifest["classes"]), np.float32)
         exits = np.zeros(len(images), np.int32)
-        rows, tensors = np.arange(len(images)), {"image": np.asarray(images)}
-        for stage, run, threshold in zip(self._stages, self._run, [*thresholds, 0], strict=True):
-            if not len(rows):
-                break
-            tensors |= run({name: tensors[name] for name in stage["reads"]})
-            probabilities[rows], exits[rows] = tensors["probabilities"], stage["exit"]
-            # What is not a number is never sure.
-            staying = ~(tensors["confidence"] >= np.float32(threshold))
-            rows = rows[staying]
-            tensors = {name: tensors[name] for name in stage["keeps"]}
-            if not staying.all():
-                tensors = {name: tensor[staying] for name, tensor in tensors.items()}
+        rows, tensors = np.arange(len(images)), {"image": images}
+        steps = zip(self._stages, self._run, [*thresholds, 0], strict=True)
+        try:
+            for stage, run, threshold in steps:
+                if not len(rows):
+                    break
+                tensors |= run(tensors)
+                probabilities[rows], exits[rows] = tensors["probabilities"], stage["exit"]
+                # What is not a number is never sure.
+                staying = ~(tensors["confidence"] >= np.float32(threshold))
+                rows = rows[staying]
+                tensors = {name: tensors[name] for name in stage["keeps"]}
+                if not staying.all():
+                    tensors = {name: tensor[staying] for name, tensor in tensors.items()}
+        finally:
+            tensors.clear()  # also where a traceback outlives the call, see `_LiteRT`
         class_id = probabilities.argmax(axis=-1).astype(np.int32)
         return {"class_id": class_id, "probabilities": probabilities, "exit": exits}
 
 
-def _open(path, threads):
-    """A function from a dict of arrays to a dict of arrays, computed by a file."""
-    return (_open_litert if path.suffix == ".tflite" else _open_onnx)(path, threads)
+class _LiteRT:
+    """One file: a function from a dict of arrays, from which it takes its own, to a dict of arrays.
+
+    What it returns lies in the interpreter's memory: handing on copies would take as long as a
+    stage. It holds until the next call, which LiteRT refuses while anything still refers to it.
+    """
+
+    def __init__(self, path, threads):
+        from ai_edge_litert import interpreter
+
+        self._interpreter = interpreter.Interpreter(str(path), num_threads=threads)
+        # Not kept: it would refer to the interpreter's memory, too.
+        signature = self._interpreter.get_signature_runner()
+        inputs, outputs = signature.get_input_details(), signature.get_output_details()
+        self._inputs = {name: one["index"] for name, one in inputs.items()}
+        self._outputs = {name: self._interpreter.tensor(o["index"]) for name, o in outputs.items()}
+        self._shapes = None
+
+    def __call__(self, tensors):
+        shapes = {name: tensors[name].shape for name in self._inputs}
+        if shapes != self._shapes:
+            for name, index in self._inputs.items():
+                self._interpreter.resize_tensor_input(index, shapes[name])
+            self._interpreter.allocate_tensors()
+            self._shapes = shapes
+        for name, index in self._inputs.items():
+            self._interpreter.set_tensor(index, tensors[name])
+        self._interpreter.invoke()
+        return {name: view() for name, view in self._outputs.items()}
 
 
-def _open_litert(path, threads):
-    from ai_edge_litert import interpreter
+class _ONNX:
+    """The same with ONNX Runtime, whose results are arrays of their own."""
 
-    opened = interpreter.Interpreter(str(path), num_threads=threads)
-    # The runner holds no reference to its interpreter.
-    runner, kept = opened.get_signature_runner(), opened
+    def __init__(self, path, threads):
+        import onnxruntime
 
-    def run(tensors, kept=kept):
-        return runner(**tensors)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        self._inputs = [one.name for one in self._session.get_inputs()]
+        self._outputs = [one.name for one in self._session.get_outputs()]
 
-    return run
+    def __call__(self, tensors):
+        results = self._session.run(None, {name: tensors[name] for name in self._inputs})
+        return dict(zip(self._outputs, results, strict=True))
 
 
-def _open_onnx(path, threads):
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda tensors: dict(zip(names, session.run(None, tensors), strict=True))
+_RUNTIMES = {".tflite": _LiteRT, ".onnx": _ONNX}

@@ -81,10 +81,25 @@ class StageFilesTest(tf.test.TestCase, parameterized.TestCase):
             result = run(IMAGES[index : index + 1])
             self.check(result, probabilities[:, index : index + 1], exits[index : index + 1])
         for limits, exit in (((0.0, 0.0), 0), ((2.0, 0.0), 1), ((2.0, 2.0), 2)):
-            self.check(run(IMAGES, limits), probabilities, np.full(len(IMAGES), exit))
+            result = run(IMAGES, limits)
+            self.check(result, probabilities, np.full(len(IMAGES), exit))
+        self.check(run(IMAGES), probabilities, exits)
+        self.check(result, probabilities, np.full(len(IMAGES), 2))  # the caller's own
         none = run(IMAGES[:0])
         self.assertEqual(none["probabilities"].shape, (0, 3))
         self.assertEqual((none["exit"].shape, none["class_id"].shape), ((0,), (0,)))
+
+    def test_an_error_that_is_held_on_to_does_not_stand_in_the_way(self):
+        probabilities, confidence, thresholds, directory = case(small.FAMILIES[0], "litert")
+        run = runner.StageRunner(directory, threads=1)
+        working, run._run[2] = run._run[2], lambda tensors: 1 / 0
+        try:
+            run(IMAGES, [2.0, 2.0])
+        except ZeroDivisionError as error:
+            held = error  # `assertRaises` would clear the frames, and with them what they refer to
+        run._run[2] = working
+        self.check(run(IMAGES), probabilities, fitting.leave(confidence, thresholds))
+        self.assertTrue(held.__traceback__)
 
     @parameterized.parameters("litert", "onnx")
     def test_a_directory_runs_alone(self, format):
@@ -131,6 +146,10 @@ class StageFilesTest(tf.test.TestCase, parameterized.TestCase):
         *_, directory = case(small.FAMILIES[0], "litert")
         with self.assertRaisesRegex(ValueError, "Expected 2 thresholds.*Received: thresholds="):
             runner.StageRunner(directory)(IMAGES, [0.5])
+        # LiteRT would answer: it repeats the one channel.
+        for images in (IMAGES[..., :1], IMAGES[:, :8], IMAGES.astype(np.float32)):
+            with self.assertRaisesRegex(ValueError, "images uint8 .*16, 16, 3].*Received: images"):
+                runner.StageRunner(directory)(images)
 
     def test_a_file_that_decides_otherwise_is_not_kept(self):
         path = pathlib.Path(tempfile.mkdtemp(), "saved_model")
