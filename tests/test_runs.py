@@ -102,7 +102,7 @@ class RunsTest(test_train_main.MainTestCase):
     def test_parses_and_builds(self, name):
         experiment = self.read(name)
         self.assertEqual(experiment.output_dir, f"runs/{name}/seed0")
-        settings = experiment.model, CLASSES[experiment.dataset], experiment.image_size
+        settings = experiment.model, CLASSES[experiment.dataset], experiment.size
         network = build(*settings, experiment.model_arguments)
         weights = teachers.from_spec(
             experiment.method, len(network.outputs), len(experiment.teachers)
@@ -131,7 +131,7 @@ class RunsTest(test_train_main.MainTestCase):
                 one = run.experiment
                 # A name stands for the same settings in all studies.
                 self.assertEqual(seen.setdefault(run.directory, one), one)
-                network = build(one.model, CLASSES[one.dataset], one.image_size)
+                network = build(one.model, CLASSES[one.dataset], one.size)
                 teachers.from_spec(one.method, len(network.outputs), len(one.teachers))
                 if one.submodel:
                     self.assertIn(one.submodel, flexible.names(network))
@@ -220,8 +220,8 @@ class RunsTest(test_train_main.MainTestCase):
     def test_settings_of_the_references_on_photographs(self):
         msdnet, ofa, slim, us = map(self.read, sorted(IMAGENET))
         for experiment in (msdnet, ofa, slim, us):
-            shown = experiment.image_size, experiment.centre_crop, experiment.crop_padding
-            self.assertEqual(shown, (224, 0.875, 0))
+            shown = experiment.size, experiment.centre_crop, experiment.crop_padding
+            self.assertEqual(shown, ((224, 224), 0.875, 0))
             decay = 3e-5 if experiment is ofa else 1e-4
             self.assertEqual((experiment.momentum, experiment.weight_decay), (0.9, decay))
         # reference: kalviny/MSDNet-PyTorch, README, main.py, dataloader.py

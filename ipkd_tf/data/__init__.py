@@ -39,6 +39,7 @@ def read(
     windows=False,
     skip_broken=0,
     progress=None,
+    grey=False,
 ) -> ImageDataset:
     """Reads an image classification data set into memory, or opens it to be read when asked for.
 
@@ -48,10 +49,10 @@ def read(
             images per class (layouts: `ipkd_tf.data.folder`).
         data_dir: Where TFDS data sets are stored or will be; None for TFDS's own default. Only for
             TFDS sets.
-        image_size: Side of the square in pixels that images are scaled to (antialiased). None
-            keeps the native size (digits: 32), if all are squares of one.
-        centre_crop: Which part is scaled to that: the square in the middle with this share of the
-            shorter side, such as 0.875; 0 for the whole image, whose aspect ratio is not kept.
+        image_size: Side of the square in pixels that images are scaled to (antialiased), or its
+            (height, width). None keeps the native size (digits: 32), if all are of one.
+        centre_crop: Which part is scaled to that: the middle with this share of the largest part
+            of that aspect ratio, such as 0.875; 0 for the whole image, whose ratio is not kept.
         train_examples, test_examples: Take a stratified subset of this many; None takes all.
         seed: Chooses the subset. It is no run's seed: leave it alone and all runs see the same
             subset.
@@ -62,6 +63,7 @@ def read(
         skip_broken: How many images may turn out to be broken. Each is replaced by the next
             example of the same part, and named in `Examples.skipped`.
         progress: Function of (images read, images to read), called every few hundred images.
+        grey: Images have one channel instead of three (RGB).
 
     Returns:
         `ImageDataset`.
@@ -75,17 +77,17 @@ def read(
         >>> digits.train.images().shape
         (1437, 32, 32, 3)
     """
-    sizes = {"image_size": image_size}
-    sizes |= {"train_examples": train_examples, "test_examples": test_examples}
-    for setting, value in sizes.items():
-        if value is not None and value < 1:
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    numbers = {"train_examples": train_examples, "test_examples": test_examples}
+    for setting, value in {"image_size": image_size, **numbers}.items():
+        if value is not None and np.min(value) < 1:
             raise ValueError(
                 "Choose a whole number from 1 on, or None for the data set's own. "
                 f"Received: {setting}={value}"
             )
     if not 0 <= centre_crop <= 1:
         raise ValueError(f"Expected a share from 0 to 1. Received: centre_crop={centre_crop}")
-    source = open_source(name, data_dir, image_size, centre_crop, skip_broken, progress)
+    source = open_source(name, data_dir, size, grey, centre_crop, skip_broken, progress)
     labels = source.train_labels, source.test_labels
     chosen = (
         splits.subset(labels[0], train_examples, "train_examples", seed),
@@ -104,24 +106,25 @@ def read(
     )
 
 
-def open_source(name, data_dir, image_size, centre_crop=0.0, skip_broken=0, progress=None):
+def open_source(name, data_dir, size, grey=False, centre_crop=0.0, skip_broken=0, progress=None):
     """The `Source` behind `read`, of which no pixel is read yet; ValueError if it is not there."""
     # A source is imported when asked for, so that `import ipkd_tf` stays quick.
     kind, _, argument = name.partition(":")
+    channels = 1 if grey else 3
     if name == "digits":
         from ipkd_tf.data import digits
 
-        return digits.open_digits(image_size)
+        return digits.open_digits(size, channels)
     if name in ("cifar10", "cifar100") or (kind == "tfds" and argument):
         from ipkd_tf.data import tfds_source
 
         return tfds_source.open_tfds(
-            argument or name, data_dir, image_size, centre_crop, skip_broken, progress
+            argument or name, data_dir, size, channels, centre_crop, skip_broken, progress
         )
     if kind == "folder" and argument:
         from ipkd_tf.data import folder
 
-        return folder.open_folder(argument, image_size, centre_crop, skip_broken)
+        return folder.open_folder(argument, size, channels, centre_crop, skip_broken)
     raise ValueError(
         "Unknown data set. Choose digits, cifar10, cifar100, tfds:NAME (a set of TensorFlow "
         "Datasets with the features image and label) or folder:PATH (one folder of images per "

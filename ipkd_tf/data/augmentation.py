@@ -56,7 +56,7 @@ class Augmentation:
         rand_augment_magnitude: How strong they are, from 0 to 30.
 
     Call arguments:
-        images: uint8 `[batch, height, width, 3]` of static shape.
+        images: uint8 `[batch, height, width, 1 or 3]` of static shape.
         labels: int32 `[batch]`.
         seed: Integer `[2]`, as TensorFlow's stateless random functions take it.
 

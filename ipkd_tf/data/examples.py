@@ -24,14 +24,14 @@ class Examples:
     the next example that can, image and label, stands for each of them.
 
     Args:
-        images: uint8 `[total, height, width, 3]`, values 0..255; or a source that reads from
+        images: uint8 `[total, height, width, 1 or 3]`, values 0..255; or a source that reads from
             elsewhere, with `image_shape`, `__len__` and `read(rows)`, as `data.originals` has.
         labels: int32 `[examples]`, classes counted from 0.
         rows: int `[examples]`, which images of the source these are; None for all, in order.
 
     Attributes:
         labels: int32 `[examples]`.
-        image_shape: `(height, width, 3)`.
+        image_shape: `(height, width, channels)`.
         in_memory: Whether the pixels are; else they are read when asked for.
 
     Raises:
@@ -65,7 +65,7 @@ class Examples:
         return dict(getattr(self._source, "skipped", {}).values())
 
     def images(self, indices=slice(None)):
-        """The images of these indices (default: all), uint8 `[k, height, width, 3]`."""
+        """The images of these indices (default: all), uint8 `[k, height, width, channels]`."""
         return self.read(indices)[0]
 
     # So they stand in for an array where batches are sliced out of one.
@@ -151,8 +151,8 @@ class ImageDataset:
     train: Examples
     test: Examples
     class_names: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     source: str = ""
 
     def __post_init__(self):
@@ -173,11 +173,13 @@ class ImageDataset:
                 f"Training and test images of data set {self.name!r} must have the same size. "
                 f"Received: train.image_shape={shapes[0]}, test.image_shape={shapes[1]}"
             )
-        valid = len(self.mean) == len(self.std) == 3 and min(self.std) > 0
+        channels = self.train.image_shape[-1]
+        valid = len(self.mean) == len(self.std) == channels and min(self.std) > 0
         if not (valid and np.all(np.isfinite([*self.mean, *self.std]))):
             raise ValueError(
-                f"Mean and standard deviation of data set {self.name!r} must be three finite "
-                f"numbers each, the deviations above 0. Received: mean={self.mean}, std={self.std}"
+                f"Mean and standard deviation of data set {self.name!r} must be finite numbers for "
+                f"{channels} channels, the deviations above 0. Received: mean={self.mean}, "
+                f"std={self.std}"
             )
 
     @property
@@ -217,11 +219,12 @@ def mean_and_std(examples):
     """
     if len(examples) > STATISTICS_EXAMPLES:
         examples = examples.subset(splits.draw(examples.labels, STATISTICS_EXAMPLES))
-    counts = np.zeros((3, 256), np.int64)
+    channels = examples.image_shape[-1]
+    counts = np.zeros((channels, 256), np.int64)
     step = max(1, _CHUNK // int(np.prod(examples.image_shape)))
     for start in range(0, len(examples), step):
         pixels = examples.images(slice(start, start + step))
-        counts += [np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(3)]
+        counts += [np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(channels)]
     levels, pixels = np.arange(256), counts[0].sum()
     mean = counts @ levels / pixels
     variance = np.sum(counts * np.square(levels - mean[:, np.newaxis]), axis=1) / pixels

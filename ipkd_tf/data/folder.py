@@ -15,21 +15,22 @@ from ipkd_tf.data.originals import Originals, keep
 _KINDS = ", ".join(image_file.SUFFIXES)
 
 
-def open_folder(path, image_size=None, centre_crop=0.0, skip_broken=0) -> Source:
+def open_folder(path, size=None, channels=3, centre_crop=0.0, skip_broken=0) -> Source:
     """The images `path/train/CLASS/*` and `path/test/CLASS/*`, or `path/CLASS/*`.
 
     Without a `test` folder a fifth of the images, stratified and always the same ones, becomes the
     test split; when images come or go it is another fifth, and `ImageDataset.digest` another one.
     Classes are numbered in the alphabetical order of their folders. PNG, JPEG, BMP, GIF (first
-    frame), WebP and TIFF files count; hidden files do not. Images become RGB, turned upright as
-    their EXIF data says; transparent parts become white.
+    frame), WebP and TIFF files count; hidden files do not. Images become RGB or grey, turned
+    upright as their EXIF data says; transparent parts become white.
     """
     root = pathlib.Path(path).expanduser()
     class_names, *parts = _scan(root)
     files, sizes = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    size = image_size or _side(files[0])
-    crop = centre_crop if image_size else None
-    images = Originals(files.item, files.item, len(files), size, crop, skip_broken)
+    # Without a size to scale to, that of the first image stands for all.
+    shape = *(size or image_file.open_rgb(files[0]).size[::-1]), channels
+    crop = centre_crop if size else None
+    images = Originals(files.item, files.item, len(files), shape, crop, skip_broken)
     labels = [part[2] for part in parts]
     return Source(class_names, *labels, images, _describe(root, files, sizes))
 
@@ -139,14 +140,3 @@ def _describe(root, files, sizes):
     for file, size in zip(files, sizes, strict=True):
         digest.update(f"{file[start:]} {size}\n".encode("utf-8", "surrogateescape"))
     return f"folder of {len(files)} images {digest.hexdigest()}"
-
-
-def _side(file):
-    """Side of the first image, which stands for all when no size was asked for."""
-    width, height = image_file.open_rgb(file).size
-    if width != height:
-        raise ValueError(
-            f"Networks take square images, but {file!r} has {width}x{height} pixels. Choose a "
-            "size that all images are scaled to, such as --image_size=32. Received: image_size=None"
-        )
-    return width

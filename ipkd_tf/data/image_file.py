@@ -1,4 +1,4 @@
-"""One image as upright 8-bit RGB, whatever its format, mode and orientation, and windows of it."""
+"""One image as upright 8-bit pixels, whatever its format and orientation, and windows of it."""
 
 import contextlib
 import io
@@ -12,37 +12,52 @@ _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # of EXIF data; those that exchange
 _GAP = 2  # A JPEG file is decoded at 1/2, 1/4 or 1/8 where that is still twice what is needed.
 
 
-def decode(file, size, window=None):
-    """Reads a window of an image, scaled (bilinear, antialiased) to uint8 `[size, size, 3]`.
+def decode(file, shape, window=None):
+    """Reads a window of an image as uint8 of the shape `[height, width, channels]`.
 
     `file` is a path or bytes, `window` a function from width and height of the upright image to
     (left, top, width, height); None insists on an image of the size. Damage is a `BrokenImage`.
     """
+    sides = shape[1::-1]
     with _reported(file):
         image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
         lying = image.getexif().get(_ORIENTATION) in _LYING
     width, height = image.size[::-1] if lying else image.size
-    if window is None and (width, height) != (size, size):
+    if window is None and (width, height) != sides:
         raise ValueError(
             f"Images have different sizes: {_name(file)} has {width}x{height} pixels, the first "
-            f"image {size}x{size}. Choose a size that all images are scaled to, such as "
+            f"image {sides[0]}x{sides[1]}. Choose a size that all images are scaled to, such as "
             "--image_size=32. Received: image_size=None"
         )
     left, top, wide, high = window(width, height) if window else (0, 0, width, height)
     with _reported(file), image:
-        least = [
-            math.ceil(_GAP * size * all / part) for all, part in ((width, wide), (height, high))
-        ]
+        scales = zip(sides, (width, height), (wide, high), strict=True)
+        least = [math.ceil(_GAP * side * all / part) for side, all, part in scales]
         image.draft(None, tuple(least[::-1] if lying else least))
         upright = _upright_rgb(image)
     x, y = upright.width / width, upright.height / height  # below 1 for a JPEG decoded smaller
-    return _scale(upright, size, (left * x, top * y, (left + wide) * x, (top + high) * y))
+    return fit(upright, shape, (left * x, top * y, (left + wide) * x, (top + high) * y))
 
 
 def scale_window(pixels, window):
-    """A window of an image `[size, size, 3]`, scaled to the same shape as `decode` does."""
+    """A window of an image `[height, width, channels]`, scaled to the same shape."""
     left, top, wide, high = window(pixels.shape[1], pixels.shape[0])
-    return _scale(Image.fromarray(pixels), len(pixels), (left, top, left + wide, top + high))
+    return fit(from_pixels(pixels), pixels.shape, (left, top, left + wide, top + high))
+
+
+def from_pixels(pixels):
+    """The Pillow image of a uint8 array `[height, width, 1 or 3]`."""
+    return Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+
+
+def fit(image, shape, box=None):
+    """A Pillow image, or a box of it, as uint8 of a shape: scaled bilinear, antialiased."""
+    height, width, channels = shape
+    image = image.convert("L" if channels == 1 else "RGB")
+    left, top, right, bottom = box or (0, 0, image.width, image.height)
+    box = left, top, min(right, image.width), min(bottom, image.height)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR, box, reducing_gap=_GAP)
+    return np.asarray(resized).reshape(shape)
 
 
 def open_rgb(file):
@@ -51,14 +66,15 @@ def open_rgb(file):
         return _upright_rgb(image)
 
 
-def centre(share):
-    """The square window in the middle whose side is a share of the shorter one; 0: everything."""
+def centre(share, aspect=1.0):
+    """The window in the middle, a share of the largest of its width / height; 0: everything."""
 
     def window(width, height):
         if not share:
             return 0, 0, width, height
-        side = share * min(width, height)
-        return (width - side) / 2, (height - side) / 2, side, side
+        high = share * min(width / aspect, height)
+        wide = high * aspect
+        return (width - wide) / 2, (height - high) / 2, wide, high
 
     return window
 
@@ -112,9 +128,3 @@ def _upright_rgb(image):
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image.convert("RGBA"))
     return image.convert("RGB")
-
-
-def _scale(image, size, box):
-    box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
-    bilinear = Image.Resampling.BILINEAR
-    return np.asarray(image.resize((size, size), bilinear, box, reducing_gap=_GAP))

@@ -29,10 +29,11 @@ class Originals:
     row, (name, what is wrong) of each image that cannot be read; it reads as black.
     """
 
-    def __init__(self, open_row, names, total, size, centre_crop=0.0, skip_broken=0):
-        self.image_shape, self.scaled = (size, size, 3), centre_crop is not None
-        self._open, self._names, self._total, self._size = open_row, names, total, size
-        self._whole = image_file.centre(centre_crop) if self.scaled else None
+    def __init__(self, open_row, names, total, shape, centre_crop=0.0, skip_broken=0):
+        self.image_shape, self.scaled = tuple(shape), centre_crop is not None
+        self._open, self._names, self._total = open_row, names, total
+        aspect = shape[1] / shape[0]
+        self._whole = image_file.centre(centre_crop, aspect) if self.scaled else None
         self._allowed, self.skipped = skip_broken, {}
 
     def __len__(self):
@@ -46,7 +47,7 @@ class Originals:
             window = self._whole if windows is None else image_file.drawn(windows[place])
             row = int(rows[place])
             try:
-                images[place] = image_file.decode(self._open(row), self._size, window)
+                images[place] = image_file.decode(self._open(row), self.image_shape, window)
             except image_file.BrokenImage as error:
                 self.skipped[row] = self._names(row), str(error.__cause__)
 

@@ -30,7 +30,7 @@ def training(
     of its own. (Images beyond the last whole batch are left out, other ones in each epoch.)
 
     Args:
-        images: uint8 `[examples, height, width, 3]`; or `Examples`, which bring their labels.
+        images: uint8 `[examples, height, width, 1 or 3]`; or `Examples`, which bring their labels.
         labels: int32 `[examples]`; None with `Examples`.
         batch_size: Examples per step over all replicas, at most `examples`.
         seed: Integer from 0 on, for order and augmentation.
@@ -40,8 +40,8 @@ def training(
             needs is read. `batch_size` is that of all parts together, divisible by their number.
 
     Returns:
-        `tf.data.Dataset` of (uint8 `[batch_size, height, width, 3]`, int32 `[batch_size]`), for
-        `fit(..., steps_per_epoch=len(images) // batch_size)`.
+        `tf.data.Dataset` of (uint8 `[batch_size, height, width, channels]`, int32 `[batch_size]`),
+        for `fit(..., steps_per_epoch=len(images) // batch_size)`.
 
     Raises:
         ValueError: Arrays of another kind, a batch larger than the data set, or a negative seed or
@@ -88,12 +88,12 @@ def evaluation(images, labels=None, batch_size=None) -> tf.data.Dataset:
     fail on empty batches.
 
     Args:
-        images: uint8 `[examples, height, width, 3]`; or `Examples`, which bring their labels.
+        images: uint8 `[examples, height, width, 1 or 3]`; or `Examples`, which bring their labels.
         labels: int32 `[examples]`; None with `Examples`.
         batch_size: The largest number of examples in a batch.
 
     Returns:
-        Finite `tf.data.Dataset` of (uint8 `[batch, height, width, 3]`, int32 `[batch]`).
+        Finite `tf.data.Dataset` of (uint8 `[batch, height, width, channels]`, int32 `[batch]`).
 
     Raises:
         ValueError: Arrays of another kind or a batch size below 1.

@@ -16,13 +16,13 @@ _ALIGNMENT = 64  # bytes, of arrays that TensorFlow shares instead of copying
 
 
 class Pixels:
-    """The source that is a uint8 array `[total, height, width, 3]`."""
+    """The source that is a uint8 array `[total, height, width, 1 or 3]`."""
 
     def __init__(self, array, skipped=None):
         dtype, shape = getattr(array, "dtype", type(array)), getattr(array, "shape", None)
-        if dtype != np.uint8 or shape is None or len(shape) != 4 or shape[-1] != 3:
+        if dtype != np.uint8 or shape is None or len(shape) != 4 or shape[-1] not in (1, 3):
             raise ValueError(
-                "Images must be a uint8 array [examples, height, width, 3] with values 0..255. "
+                "Images must be a uint8 array [examples, height, width, 1 or 3], values 0..255. "
                 f"Received: images.dtype={dtype}, images.shape={shape}"
             )
         if 0 in shape:

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
+from ipkd_tf.data import image_file
+
 STRONGEST = 30  # magnitude
 _SHIFT = (
     150 / 331
@@ -61,7 +63,7 @@ def _apply(images, drawn, strength):
     """By the numbers drawn `[batch, operations]`: twice an operation's, odd for the other way."""
     operations, changed = list(OPERATIONS.values()), np.empty_like(images)
     for place, (pixels, numbers) in enumerate(zip(images, drawn, strict=True)):
-        image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+        image = image_file.from_pixels(pixels)
         for number in numbers:
             image = operations[number // 2](image, -strength if number % 2 else strength)
         changed[place] = np.asarray(image).reshape(pixels.shape)

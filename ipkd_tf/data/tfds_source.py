@@ -25,7 +25,7 @@ _TFDS_BUCKET = "https://storage.googleapis.com"  # stands for the network if no 
 
 
 def open_tfds(
-    name, data_dir=None, image_size=None, centre_crop=0.0, skip_broken=0, progress=None
+    name, data_dir=None, size=None, channels=3, centre_crop=0.0, skip_broken=0, progress=None
 ) -> Source:
     """A TFDS data set with the features `image` and `label`, prepared as TFRecord or ArrayRecord.
 
@@ -37,12 +37,11 @@ def open_tfds(
     builder = _builder(name, os.path.expanduser(data_dir) if data_dir else None)
     _ensure_stored(builder)
     image, label = (builder.info.features[key] for key in ("image", "label"))
-    height, width, _ = image.shape
-    if image_size is None and (height is None or height != width):
+    native = image.shape[:2]
+    if size is None and None in native:
         raise ValueError(
-            f"Networks take square images, but those of {name!r} have shape {image.shape}. Choose "
-            "a size that all images are scaled to, such as --image_size=32. "
-            "Received: image_size=None"
+            f"Images of {name!r} are of different sizes. Choose one that all are scaled to, such "
+            "as --image_size=32. Received: image_size=None"
         )
     class_names = tuple(label.int2str(index) for index in range(label.num_classes))
     available = builder.info.splits
@@ -63,13 +62,13 @@ def open_tfds(
         part = int(row >= len(rows[0]))
         return (train, test or train)[part], rows[part][row - part * len(rows[0])]
 
-    size = image_size or height
+    size = size or native
     images = Originals(
         lambda row: read_image(*find(row)),
         lambda row: "record {1} of {0.name}".format(*find(row)),
         sum(map(len, rows)),
-        size,
-        None if (height, width) == (size, size) else centre_crop,
+        (*size, channels),
+        None if native == tuple(size) else centre_crop,
         skip_broken,
     )
     counts = {split: info.num_examples for split, info in sorted(available.items())}
@@ -78,7 +77,7 @@ def open_tfds(
         *(labels[of_part] for labels, of_part in zip(parts, rows, strict=True)),
         images,
         f"tfds {builder.info.full_name} {counts}",
-        PUBLISHED.get(builder.name),
+        PUBLISHED.get(builder.name) if channels == 3 else None,
     )
 
 

@@ -231,6 +231,7 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     def train_step(self, data):
         images, labels, weights = batches.unpack(data)
+        checks.check_images(self.network, images)
         step = keras.ops.convert_to_tensor(self.optimizer.iterations)
         with tf.GradientTape() as tape:
             logits, auxiliary, drawn, term = self._train_logits(images, step)
@@ -253,6 +254,7 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     def test_step(self, data):
         images, labels, weights = batches.unpack(data)
+        checks.check_images(self.network, images)
         logits = self(images, training=False)
         outside = self._outside_logits(images, logits)
         hard, soft = self._hard_and_soft(labels, logits, outside, weights, self._teachers_of_named)

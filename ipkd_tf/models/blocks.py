@@ -7,15 +7,17 @@ from ipkd_tf.models import checks, layers
 
 def image_input(settings):
     """Symbolic images for the arguments of a family, and the same as its layers take them."""
-    checks.check_positive(num_classes=settings["num_classes"], image_size=settings["image_size"])
-    mean, std = settings["mean"], settings["std"]
+    size, mean, std = (settings[name] for name in ("image_size", "mean", "std"))
+    checks.check_positive(num_classes=settings["num_classes"], image_size=size)
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    checks.check(len(sides) == 2, "a side in pixels, or (height, width)", image_size=size)
     checks.check(
-        len(mean) == len(std) == 3 and all(s > 0 for s in std),
-        "a mean and a positive standard deviation for each of 3 channels, as shares of 255",
+        0 < len(mean) == len(std) and all(s > 0 for s in std),
+        "a mean and a positive standard deviation for each channel, as shares of 255",
         mean=mean,
         std=std,
     )
-    images = keras.Input((settings["image_size"],) * 2 + (3,), name="image")
+    images = keras.Input((*sides, len(mean)), name="image")
     return images, prepare(images, settings)
 
 

@@ -1,5 +1,7 @@
 """What constructors ask of their arguments, and distillers of their networks."""
 
+import tensorflow as tf
+
 from ipkd_tf.models import graph, keras_hooks
 
 
@@ -20,6 +22,16 @@ def check_positive(**values):
 
 def is_ascending(values):
     return list(values) == sorted(set(values))
+
+
+def check_images(network, images):
+    """Raises ValueError unless images have the shape that a network takes.
+
+    Keras lets one channel pass for three, which normalisation by channel then makes of it.
+    """
+    asked, given = tf.TensorShape(network.inputs[0].shape), getattr(images, "shape", None)
+    if not asked.is_compatible_with(given):
+        raise ValueError(f"Expected images of shape {asked}. Received: images.shape={given}")
 
 
 def check_outputs(network):

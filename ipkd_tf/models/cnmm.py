@@ -32,8 +32,8 @@ class CNMM(SharedNormNetwork):
 
     Args:
         num_classes: Number of classes.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         channels: Channels of each scale; each after the first halves the sides.
         nodes: Nodes of each scale after its input, K.
         cost_weight: Weight of the expected multiply-adds, as a share of the most, in the loss.

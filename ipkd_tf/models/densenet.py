@@ -17,8 +17,8 @@ class DenseNet(flexible.FlexibleNetwork):
 
     Args:
         num_classes: Number of classes.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         depth: Layers with weights: 4, and 3 (with bottlenecks 6) for each layer of a block.
         growth: Channels that a layer adds.
         bottleneck: Whether a 1x1 convolution to 4 `growth` channels precedes each 3x3 one. With it

@@ -24,8 +24,8 @@ class HNEResNet(flexible.FlexibleNetwork):
 
     Args:
         num_classes: Number of classes.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         stem: Channels of the first convolution, a part of the root.
         levels: (channels, stride) of the nodes of each level, root first; one level more doubles
             the leaves.

@@ -16,8 +16,8 @@ class MSDNet(flexible.FlexibleNetwork):
 
     Args:
         num_classes: Number of classes.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         blocks: Number of blocks, each ending in an exit.
         base: Layers of the first block.
         step: Layers of each further block (`even`); their growth (`lin_grow`: block k + 1 has

@@ -91,7 +91,7 @@ def mobilenet(x, space, row, make):
 
     `row` holds its positions in the space's choices, ints or a tensor; `make` supplies layers.
     """
-    x = make.resize(x, space.sides, row[-1])
+    x = make.resize(x, space, row[-1])
     x = make.conv(x, "stem", space.stem, "hard_silu", 3, space.stem_strides)
     y = make.depthwise(x, "first_depthwise", (3,), 0, "relu")
     x = keras.ops.add(x, make.conv(y, "first_project", space.stem))
@@ -150,7 +150,7 @@ class SharedLayers(_Layers):
     def __init__(self, space, rows, num_classes):
         self.by_name, self.named, self.number = {}, len(rows), None
         stem, (final, mix) = space.stem, space.head
-        self._add_conv("stem", 3, stem, 3, space.stem_strides)
+        self._add_conv("stem", space.channels, stem, 3, space.stem_strides)
         self._add_depthwise("first_depthwise", stem, (3,))
         self._add_conv("first_project", stem, stem)
         expansions = [{block: e for block, _, e, _ in space.active_blocks(row)} for row in rows]
@@ -193,11 +193,10 @@ class SharedLayers(_Layers):
         other.number = number
         return other
 
-    def resize(self, x, sides, position):
-        if len(sides) == 1:
+    def resize(self, x, space, position):
+        if len(space.sides) == 1:
             return x
-        side = pick(sides, position)
-        return keras.layers.Resizing(side, side)(x)
+        return keras.layers.Resizing(pick(space.sides, position), pick(space.widths, position))(x)
 
     def layer_conv(self, x, name, filters, kernel_size=1, strides=1):
         return self.by_name[name](x, filters=filters)
@@ -231,9 +230,9 @@ class PlainLayers(_Layers):
         self.layer_conv, self.norm = self.plain.conv, self.plain.norm
         self.logits = self.plain.logits
 
-    def resize(self, x, sides, position):
-        side = sides[position]
-        return x if side == x.shape[1] else keras.layers.Resizing(side, side)(x)
+    def resize(self, x, space, position):
+        side, width = space.sides[position], space.widths[position]
+        return x if side == x.shape[1] else keras.layers.Resizing(side, width)(x)
 
     def layer_depthwise(self, x, name, sizes, size, strides):
         return self.plain.depthwise(x, name, strides, sizes[size])

@@ -36,14 +36,15 @@ class OFAMobileNetV3(SharedNormNetwork):
 
     Args:
         num_classes: Number of classes.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         named: Names of the named sub-models, ascending in multiply-adds, the largest the last one;
             None: the smallest and the largest.
         kernels: Sides of the kernels, odd and ascending.
         expansions: Ratios of middle to input channels, whole and ascending.
         depths: Blocks of a stage, ascending.
-        sides: Image sides that sub-models see, ascending; None: `image_size` alone.
+        sides: Image sides (heights, the width in proportion) that sub-models see, ascending;
+            None: `image_size` alone.
         draws: Random sub-models of each training step.
         draw_from: Name of the smallest sub-model that is drawn, alike in all blocks; each choice is
             drawn from its own to the largest. None: the smallest.
@@ -83,8 +84,8 @@ class OFAMobileNetV3(SharedNormNetwork):
         stem_strides=1,
         name=None,
     ):
-        sides = sides or (image_size,)
         images, x = blocks.image_input(self.arguments)
+        sides = sides or images.shape[1:2]
         checks.check_positive(stem=stem, stem_strides=stem_strides, head=head, draws=draws + 1)
         choices = {"kernels": kernels, "expansions": expansions, "depths": depths}
         for key, values in {**choices, "sides": sides}.items():
@@ -96,7 +97,7 @@ class OFAMobileNetV3(SharedNormNetwork):
             "odd kernels, and kernels, expansions and depths below 10",
             **choices,
         )
-        layout = stem, stem_strides, stages, head, num_classes
+        layout = images.shape[1:], stem, stem_strides, stages, head, num_classes
         space = Space(kernels, expansions, depths, sides, *layout)
         submodels = _named(space, named)
         rows = [space.row(submodel) for submodel in submodels]

@@ -56,10 +56,22 @@ class Space:
     """
 
     def __init__(
-        self, kernels, expansions, depths, sides, stem, stem_strides, stages, head, num_classes
+        self,
+        kernels,
+        expansions,
+        depths,
+        sides,
+        image_shape,
+        stem,
+        stem_strides,
+        stages,
+        head,
+        num_classes,
     ):
         self.kernels, self.expansions, self.depths = map(tuple, (kernels, expansions, depths))
+        height, width, self.channels = image_shape
         self.sides, self.stages = tuple(sides), stages
+        self.widths = tuple(round(side * width / height) for side in sides)
         self.stem, self.stem_strides = stem, stem_strides
         self.head, self.num_classes = head, num_classes
         self.genes, self.blocks, in_channels = {}, [], stem
@@ -180,21 +192,23 @@ class Space:
             total += tf.where(active, of_block, tf.zeros_like(of_block))
         return total
 
-    def _side_after(self, side, stages):
+    def _pixels_after(self, side, stages):
+        """Those of the features of images of the side at this position."""
+        height, width = self.sides[side], self.widths[side]
         for strides in (self.stem_strides, *(stage[1] for stage in self.stages[:stages])):
-            side = -(-side // strides)
-        return side
+            height, width = -(-height // strides), -(-width // strides)
+        return height * width
 
     def _multiply_adds_of(self, block):
         """Table `[kernels, expansions, sides]`."""
         table = np.zeros([len(self.kernels), len(self.expansions), len(self.sides)], np.int64)
         for (k, e, s), _ in np.ndenumerate(table):
-            before, after = (self._side_after(self.sides[s], block.stage - n) for n in (1, 0))
+            before, after = (self._pixels_after(s, block.stage - n) for n in (1, 0))
             before = before if block.number == 1 else after
             middle, squeezed = block.middle(self.expansions[e]), block.squeezed(self.expansions[e])
             table[k, e, s] = (
-                before**2 * block.in_channels * middle
-                + after**2 * middle * (self.kernels[k] ** 2 + block.filters)
+                before * block.in_channels * middle
+                + after * middle * (self.kernels[k] ** 2 + block.filters)
                 + 2 * middle * squeezed * block.squeeze
             )
         return table
@@ -202,13 +216,13 @@ class Space:
     def _multiply_adds_around(self):
         """Those of the layers before and after the blocks, for each image side."""
         final, mix = self.head
-        first, last = self.stem * (3 * 9 + 9 + self.stem), self.stages[-1][0] * final
+        first, last = self.stem * (self.channels * 9 + 9 + self.stem), self.stages[-1][0] * final
         return np.array(
             [
-                self._side_after(side, 0) ** 2 * first
-                + self._side_after(side, len(self.stages)) ** 2 * last
+                self._pixels_after(side, 0) * first
+                + self._pixels_after(side, len(self.stages)) * last
                 + mix * (final + self.num_classes)
-                for side in self.sides
+                for side in range(len(self.sides))
             ],
             np.int64,
         )

@@ -36,8 +36,8 @@ class PlainCNN(flexible.FlexibleNetwork):
     Args:
         num_classes: Number of classes; it also chooses between the paper's networks for 10 classes
             and, from 100 classes on, those for 100.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         depth: Which of the paper's networks, by its number of convolutions: 2, 4, 6, 8 or 10.
         layout: Any other network, such as `16 16 M 32 M FC64`: channels of convolutions, M for a
             2x2 max pool, then FC and the units of hidden dense layers. Replaces `depth`.
@@ -66,7 +66,7 @@ class PlainCNN(flexible.FlexibleNetwork):
         name=None,
     ):
         images, x = blocks.image_input(self.arguments)
-        convs, hidden = _parse(layout or _layout(depth, num_classes), image_size)
+        convs, hidden = _parse(layout or _layout(depth, num_classes), images.shape[1:3])
         _check_exits(exits, len(convs))
         outputs = _plain_cnn(x, convs, hidden, exits, num_classes)
         names = [f"layers_{number}" for number in (*exits, len(convs))] if exits else ["network"]
@@ -79,7 +79,7 @@ def _layout(depth, num_classes):
     return layouts[depth]
 
 
-def _parse(layout, image_size):
+def _parse(layout, sides):
     """Channels of each convolution with whether a pool follows, and units of the hidden layers."""
     checks.check(
         re.fullmatch(r"[1-9]\d*( M)?( [1-9]\d*( M)?)*( FC[1-9]\d*)*", layout),
@@ -89,9 +89,9 @@ def _parse(layout, image_size):
     )
     smallest = 2 ** layout.count("M")
     checks.check(
-        image_size >= smallest,
+        min(sides) >= smallest,
         f"images of at least {smallest} pixels a side for the pools of {layout}",
-        image_size=image_size,
+        image_size=sides,
     )
     convs = [(int(channels), bool(pool)) for channels, pool in re.findall(r"\b(\d+)( M)?", layout)]
     return convs, [int(units) for units in re.findall(r"FC(\d+)", layout)]

@@ -16,8 +16,8 @@ class ResNet(flexible.FlexibleNetwork):
 
     Args:
         num_classes: Number of classes.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         depth: Layers with weights, shortcuts not counted: 2, and 2 for each block.
         channels: Channels of each stage.
 

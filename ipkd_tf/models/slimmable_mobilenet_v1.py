@@ -30,8 +30,8 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
 
     Args:
         num_classes: Number of classes.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         widths: Width multipliers in (0, 1], ascending.
         stem: Channels of the first convolution at width 1.
         blocks: (channels, stride) of each depthwise-separable block at width 1.
@@ -139,7 +139,8 @@ class SharedLayers:
 
     def __init__(self, settings):
         channels = settings["stem"]
-        self.convs = {"stem": _conv("stem", 3, channels, 3, settings["stem_strides"])}
+        stem = len(settings["mean"]), channels, 3, settings["stem_strides"]
+        self.convs = {"stem": _conv("stem", *stem)}
         for number, (filters, strides) in enumerate(settings["blocks"], 1):
             depthwise, pointwise = f"block_{number}_depthwise", f"block_{number}_pointwise"
             self.convs[depthwise] = SlimmableDepthwiseConv2D(

@@ -48,8 +48,8 @@ class SPResNet(flexible.FlexibleNetwork):
 
     Args:
         num_classes: Number of classes.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         depth: Layers with weights, shortcuts not counted: 2, and 2 for each block.
         channels: Channels of each stage.
         bits: Numbers of bits, of weights and activations alike, ascending: from 1 to 8, and 32.

@@ -25,8 +25,8 @@ class USMobileNetV1(SharedNormNetwork):
 
     Args:
         num_classes: Number of classes.
-        image_size: Height and width of the images, pixels.
-        mean, std: Those of each channel of the images, as shares of 255.
+        image_size: Side of the images in pixels, or (height, width).
+        mean, std: Those of each channel of the images, as shares of 255; one each: grey images.
         widths: The named width multipliers in (0, 1], ascending; the first and the last are the
             ends of the range.
         draws: Random widths of each training step.

@@ -92,19 +92,15 @@ def _open_preset():
 
 def _read_image(path, shape):
     """One image file as uint8 `[1, height, width, channels]`, and a note on what was changed."""
-    from PIL import Image
-
     from ipkd_tf.data import image_file
 
-    height, width, channels = shape
+    height, width, _ = shape
     if not pathlib.Path(path).is_file():
         raise ValueError(f"Expected an image file. Received: image={str(path)!r}")
     image, note = image_file.open_rgb(path), ""
     if image.size != (width, height):
         note = f" (scaled from {image.width}x{image.height} to {width}x{height})"
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image.convert("L"))[..., None] if channels == 1 else np.asarray(image)
-    return pixels[None], note
+    return image_file.fit(image, shape)[None], note
 
 
 def _describe(probabilities, names):

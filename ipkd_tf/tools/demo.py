@@ -59,13 +59,11 @@ class Demo:
     def answer(self, image):
         """What each sub-model says of a PIL image: a list of dicts, smallest first."""
         import tensorflow as tf
-        from PIL import Image
 
+        from ipkd_tf.data import image_file
         from ipkd_tf.deployment import latency
 
-        height, width, _ = self._shape
-        small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        pixels = tf.constant(np.asarray(small)[None])
+        pixels = tf.constant(image_file.fit(image, self._shape)[None])
         answers = []
         for name, model, row in zip(self.names, self._models, self.run.rows, strict=True):
             probabilities = tf.nn.softmax(model(pixels))[0].numpy()

@@ -40,15 +40,17 @@ def synchronize(network, synchronized):
 def build(experiment, splits):
     """The compiled distiller; its initial weights depend on the network and the seed alone."""
     dataset = splits.dataset
+    height, width, _ = shape = dataset.train.image_shape
     keras.utils.set_random_seed(experiment.seed)
     network = models.from_preset(
         experiment.model,
         num_classes=len(dataset.class_names),
-        image_size=dataset.train.image_shape[0],
+        image_size=height if height == width else (height, width),
         mean=dataset.mean,
         std=dataset.std,
         **experiment.constructor_arguments,
     )
+    _check_images(network, shape, experiment.model)
     if experiment.model not in models.PRESETS:
         _check_can_be_opened(network, experiment.model)
     if experiment.submodel:
@@ -98,6 +100,16 @@ def _check_every_teacher_teaches(distiller, experiment):
                 f"Every teacher must teach; name t{number + 1} in the method or leave it out. "
                 f"Received: method={experiment.method!r}, teacher={experiment.teacher!r}"
             )
+
+
+def _check_images(network, shape, model):
+    """Refuses a network of one's own that takes other images than those of the data set."""
+    if not tf.TensorShape(network.inputs[0].shape[1:]).is_compatible_with(shape):
+        raise ValueError(
+            f"the network must take images {shape} (height, width, channels): its class is given "
+            "their side or (height, width) as image_size, and a mean for each channel. "
+            f"Received: model={model!r}, which takes {network.inputs[0].shape[1:]}"
+        )
 
 
 def _check_can_be_opened(network, model):

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from ipkd_tf import data
-from ipkd_tf.models import cost
+from ipkd_tf.models import checks, cost
 from ipkd_tf.models.flexible import names
 from ipkd_tf.output import counter
 
@@ -60,6 +60,7 @@ def _scores(model, dataset):
     if isinstance(dataset, tuple):
         dataset = _batches(*dataset)
     for images, labels in counter.track(dataset, "evaluating", "batches"):
+        checks.check_images(model, images)
         update(images, labels)
         batches += 1
     if not batches:

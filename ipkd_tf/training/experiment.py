@@ -83,13 +83,17 @@ class Experiment:
     data_dir: str = setting(
         "", "Where TFDS keeps its data sets; empty: TFDS's default.", identity=False
     )
-    image_size: int = number(
-        0, "Side in pixels the images are scaled to; 0: as the data set has them."
+    image_size: str = setting(
+        "0",
+        "Side in pixels the images are scaled to, or HEIGHTxWIDTH such as 24x32; 0: as the data "
+        "set has them.",
+        parse=settings.parse_size,
     )
+    grey: bool = setting(False, "Images of one channel, grey, instead of three.")
     centre_crop: float = number(
         0.0,
-        "Part of an image that is scaled: the square in the middle with this share of its shorter "
-        "side, such as 0.875; 0: the whole image, whose aspect ratio is not kept.",
+        "Part of an image that is scaled: the middle with this share of the largest part of the "
+        "new aspect ratio, such as 0.875; 0: the whole image, whose ratio is not kept.",
         at_most=1,
     )
     memory: str = setting(
@@ -302,6 +306,8 @@ class Experiment:
     )
 
     def __post_init__(self):
+        if type(self.image_size) is int:  # in Python, and in results of earlier versions
+            object.__setattr__(self, "image_size", str(self.image_size))
         for field in dataclasses.fields(self):
             settings.check(field, getattr(self, field.name))
         asks = self.method == "kd" or re.search(r"\bt\d", self.method)
@@ -317,6 +323,11 @@ class Experiment:
         arguments = settings.parse_arguments(self.model_arguments)
         widths = settings.parse_widths(self.widths)
         return {**arguments, "widths": widths} if widths else arguments
+
+    @property
+    def size(self):
+        """(height, width) in pixels that images are scaled to; None: as the data set has them."""
+        return settings.parse_size(self.image_size)
 
     @property
     def held_out(self):

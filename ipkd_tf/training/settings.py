@@ -101,6 +101,14 @@ def parse_epochs(text):
     return epochs
 
 
+def parse_size(text):
+    """A number of pixels, or HEIGHTxWIDTH such as 24x32."""
+    if not re.fullmatch(r"0|[1-9]\d*(x[1-9]\d*)?", text):
+        raise ValueError("no size")
+    sides = tuple(map(int, text.split("x")))
+    return None if sides == (0,) else sides * 2 if len(sides) == 1 else sides
+
+
 def parse_widths(text):
     """Positive numbers with commas between."""
     widths = tuple(float(part) for part in text.split(",")) if text else ()

@@ -50,7 +50,8 @@ def read_splits(experiment):
     dataset = data.read(
         experiment.dataset,
         data_dir=experiment.data_dir or None,
-        image_size=experiment.image_size or None,
+        image_size=experiment.size,
+        grey=experiment.grey,
         train_examples=experiment.train_examples or None,
         test_examples=experiment.test_examples or None,
         centre_crop=experiment.centre_crop,

@@ -144,7 +144,7 @@ def _check_data(runs):
 def _check_data_is_there(runs):
     """Opens the data of the runs that are left; what is missing would end one after another."""
     left = [run.experiment for run in runs if not run.result]
-    sources = [(e.dataset, e.data_dir or None, e.image_size or None) for e in left]
+    sources = [(e.dataset, e.data_dir or None, e.size) for e in left]
     for source in dict.fromkeys(sources):
         data.open_source(*source)
 

@@ -254,7 +254,18 @@ class FolderTest(tf.test.TestCase, parameterized.TestCase):
     def test_not_square(self):
         for index in range(5):
             save(self.root / "cat" / f"{index}.png", size=(8, 6))
-        self.refuses("square images, but '", "8x6", "--image_size=32")
+        self.assertEqual(read(self.root).train.image_shape, (6, 8, 3))
+        self.assertEqual(read(self.root, image_size=(3, 5)).train.images().shape, (4, 3, 5, 3))
+        save(self.root / "cat" / "6.png", size=(6, 8))
+        self.refuses("different sizes", "has 6x8 pixels, the first image 8x6")
+
+    def test_grey_is_what_the_eye_sees(self):
+        for index in range(5):
+            save(self.root / "cat" / f"{index}.png", (100, 50, 200), size=(8, 6))
+        dataset = read(self.root, grey=True, image_size=(6, 4))
+        # 29.9 + 29.35 + 22.8
+        self.assertAllEqual(dataset.train.images(), np.full((4, 6, 4, 1), 82))
+        self.assertAllClose((dataset.mean, dataset.std), ([82 / 255], [1 / 255]))
 
     def test_too_few_images_to_hold_out(self):
         save(self.root / "cat" / "0.png")

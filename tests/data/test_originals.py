@@ -85,7 +85,7 @@ class OnDiskTest(PhotographsTestCase):
         windows = augmentation.draw_windows(6, seed).numpy()
         label = seen[0][1][0]
         files = sorted((self.root / f"class_{label}").iterdir())
-        crops = [image_file.decode(f, 8, image_file.drawn(windows[0])) for f in files]
+        crops = [image_file.decode(f, (8, 8, 3), image_file.drawn(windows[0])) for f in files]
         self.assertTrue(any(np.array_equal(crop, seen[0][0][0]) for crop in crops))
 
     def test_windows_of_images_of_the_right_size_stay_in_memory(self):
@@ -158,12 +158,16 @@ class ImageFileTest(tf.test.TestCase, parameterized.TestCase):
         edges = (box[0], box[1], box[0] + box[2], box[1] + box[3])
         expected = upright.crop(edges).resize((10, 10), Image.Resampling.BILINEAR)
         # Decoded smaller, and scaled from beyond the edge of the window: not the same, but near.
-        got = image_file.decode(file, 10, lambda *shape: box if shape == (width, height) else None)
+        got = image_file.decode(
+            file, (10, 10, 3), lambda *shape: box if shape == (width, height) else None
+        )
         self.assertAllClose(np.int32(got), np.int32(expected), atol=16)
 
     def test_centre(self):
         self.assertEqual(image_file.centre(0)(30, 20), (0, 0, 30, 20))
         self.assertEqual(image_file.centre(0.5)(30, 20), (10, 5, 10, 10))
+        self.assertEqual(image_file.centre(0.5, 2)(30, 20), (7.5, 6.25, 15, 7.5))
+        self.assertEqual(image_file.centre(1, 0.5)(30, 20), (10, 0, 10, 20))
 
     def test_drawn_by_hand(self):
         draws = np.array([[1, 4 / 3, 0, 0], [0.5, 1.125, 0.5, 0.999]])

@@ -113,6 +113,8 @@ class StoredTest(OfflineTestCase, parameterized.TestCase):
         dataset = read("leaves", data_dir=self.data_dir, image_size=5)
         for image, level in zip(dataset.train.images(), [0, 10, 20], strict=True):
             self.assertAllEqual(image, np.full((5, 5, 3), level))
+        grey = read("leaves", data_dir=self.data_dir, image_size=(4, 6), grey=True)
+        self.assertAllEqual(grey.test.images(), np.full((1, 4, 6, 1), 20))
         self.assertIn("--image_size=32", self.refusal())
 
     def test_subset(self):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ipkd_tf.deployment.early_exit import confidence as confidences
 from ipkd_tf.deployment.early_exit import inference
-from ipkd_tf.models import flexible, stages
+from ipkd_tf.models import checks, flexible, stages
 
 
 class EarlyExitClassifier:
@@ -69,15 +69,17 @@ class EarlyExitClassifier:
         """Classifies a batch of any size, also of none.
 
         Args:
-            images: uint8 or float `[batch, height, width, 3]` in 0..255.
+            images: uint8 or float `[batch, height, width, channels]` in 0..255.
             thresholds: float `[n - 1]`; None for the default ones.
 
         Returns:
             Dict of tensors: `class_id` int32 `[batch]`, `probabilities` float32 `[batch, classes]`,
             and `exit` int32 `[batch]`: which sub-model answered, 0 for the smallest.
         """
+        images = tf.cast(images, tf.float32)
+        checks.check_images(self.network, images)
         limits = self.thresholds if thresholds is None else self._check_thresholds(thresholds)
-        return self.classify(tf.cast(images, tf.float32), tf.constant(limits, tf.float32))
+        return self.classify(images, tf.constant(limits, tf.float32))
 
     def _check_thresholds(self, thresholds):
         expected = "one threshold for each of {}: 0 lets all images leave there, above 1 skips it"

@@ -25,7 +25,7 @@ def milliseconds(network, image, confidence="probability", warmup=5, repeats=30)
 
     Whole calls are timed, with all that deciding and regrouping takes: for each exit, going
     straight to it and being asked at every exit before it, in turn. `image`: uint8 `[1, height,
-    width, 3]`.
+    width, channels]`.
     """
     count = len(network.outputs)
     # Logits divided by this make no image sure, so each call goes as far as it is sent.

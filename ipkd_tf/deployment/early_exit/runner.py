@@ -40,7 +40,7 @@ class StageRunner:
         """Classifies a batch of any size, also of none.
 
         Args:
-            images: uint8 `[batch, height, width, 3]`.
+            images: uint8 `[batch, height, width, channels]`.
             thresholds: Least confidence to leave at each stage but the last; 0 lets all leave,
                 above 1 lets none. None for the manifest's.
 

@@ -24,7 +24,7 @@ def export(classifier, path, format="saved_model", images=None, exits=None, fact
     """Writes a directory that classifies as a classifier does, and compares where images leave.
 
     A SavedModel is one file for every budget: its signatures take uint8 `image` `[batch, height,
-    width, 3]` and return what a call does, `serving_default` with the default thresholds,
+    width, channels]` and return what a call does, `serving_default` with the default thresholds,
     `with_thresholds` with `thresholds` `[n - 1]` of the caller's. LiteRT and ONNX have no such
     control flow: one file per stage, and `runner.py`, which chains them with numpy. An exit that
     the thresholds skip gets no stage, so its head is in no file.
@@ -33,8 +33,8 @@ def export(classifier, path, format="saved_model", images=None, exits=None, fact
         classifier: `EarlyExitClassifier`.
         path: Directory; an earlier export is replaced when the new one is complete.
         format: `saved_model`, `litert` or `onnx`.
-        images: uint8 `[images, height, width, 3]`, or `Examples`, to compare on; None does not
-            compare.
+        images: uint8 `[images, height, width, channels]`, or `Examples`, to compare on; None does
+            not compare.
         exits: Integers `[images]`, where each of them should leave.
         facts: JSON values to record in its manifest.json, such as accuracy and cost.
 

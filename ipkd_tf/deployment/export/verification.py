@@ -6,6 +6,7 @@ import functools
 import keras
 import numpy as np
 
+from ipkd_tf.models import checks
 from ipkd_tf.output import counter
 
 _BATCH = 64  # keeps activations small
@@ -29,7 +30,12 @@ class Reference:
             images, labels = np.random.default_rng(0).integers(0, 256, shape, np.uint8), None
         elif not len(images):
             raise ValueError("Expected at least one image to compare on. Received: images=[]")
-        logits = predict(network.predict_on_batch, images, what="running the network")
+
+        def run(batch):
+            checks.check_images(network, batch)
+            return network.predict_on_batch(batch)
+
+        logits = predict(run, images, what="running the network")
         logits = keras.tree.flatten(logits)
         return cls(images, labels, dict(zip(names, logits, strict=True)))
 
