@@ -16,7 +16,7 @@ from ipkd_tf.output import files, tables
 from ipkd_tf.tools import command
 
 CASES = {case.__name__.rpartition(".")[2]: case for case in (peer, training, forward, early_exit)}
-_KEYS = ("model", "method", "submodel", "leaving", "batch_size")
+_KEYS = ("model", "method", "submodel", "runtime", "share", "batch_size")
 _COLUMNS = (
     ("case", "case", "{}"),
     ("what", "what", "{}"),

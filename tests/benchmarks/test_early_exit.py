@@ -18,23 +18,32 @@ class EarlyExitTest(tf.test.TestCase):
         first, head = 3 * 3 * 8 * 27, 8 * 10
         second, last = 1 * 1 * 16 * 72, 16 * 10
         alone = first + second + last
-        with mock.patch.object(early_exit, "BATCH_SIZES", (64,)):
+        shares = {"100 %": 1.0, "80 %": 0.8, "25 %": 0.25}
+        with (
+            mock.patch.object(early_exit, "BATCH_SIZES", {"tensorflow": (64,), "litert": (1,)}),
+            mock.patch.object(early_exit, "_SHARES", shares),
+        ):
             rows = early_exit.measure(SETTINGS)
-        share = {row["leaving"]: row["arithmetic"] for row in rows}
-        self.assertEqual((share["largest alone"], share["none, exits skipped"]), (1.0, 1.0))
-        self.assertNear(share["all"], (first + head) / alone, 1e-6)
-        self.assertNear(share["50 %"], ((alone + head) + (first + head)) / 2 / alone, 0.02)
-        self.assertBetween(share["90 %"], share["all"], share["50 %"])
+        self.assertLen(rows, 8)
+        for runtime in ("tensorflow", "litert"):
+            share = {r["share"]: r["arithmetic"] for r in rows if r["runtime"] == runtime}
+            self.assertEqual((share["largest alone"], share["100 %"]), (1.0, 1.0))
+            self.assertNear(share["80 %"], 0.8, 0.03)
+            # No cheaper than where all leave at the first exit.
+            self.assertNear(share["25 %"], (first + head) / alone, 1e-6)
         for row in rows:
             self.assertGreater(row["images_per_s"], 0)
-            self.assertAllClose(row["ratio"] * row["time"], row["arithmetic"])
+            if row["arithmetic"] == 1:
+                self.assertIsNone(row["ratio"])
+            else:
+                self.assertAllClose(1 - row["ratio"] * (1 - row["arithmetic"]), row["time"])
 
     def test_every_image_is_timed_once_in_a_sample(self):
         sizes = []
 
         def run(images):
             sizes.append(len(images))
-            return {"exit": tf.constant(0)}
+            return {"class_id": tf.constant(0)}
 
         early_exit._seconds(run, np.zeros((10, 1)), 4)
         self.assertEqual(sizes, [4, 4, 2])

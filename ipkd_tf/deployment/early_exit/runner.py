@@ -75,7 +75,7 @@ class StageRunner:
                 staying = ~(tensors["confidence"] >= np.float32(threshold))
                 rows = rows[staying]
                 tensors = {name: tensors[name] for name in stage["keeps"]}
-                if not staying.all():
+                if 0 < len(rows) < len(staying):
                     tensors = {name: tensor[staying] for name, tensor in tensors.items()}
         finally:
             tensors.clear()  # also where a traceback outlives the call, see `_LiteRT`
