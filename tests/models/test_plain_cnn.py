@@ -72,7 +72,7 @@ class PlainCNNTest(tf.test.TestCase, parameterized.TestCase):
         ({"depth": 3}, "2, 4, 6, 8 or 10 convolutions.*depth=3"),
         ({"layout": "M 16"}, "such as 16 16 M 32 M FC64.*'M 16'"),
         ({"layout": "16 FC10 16"}, "such as 16 16 M 32 M FC64.*'16 FC10 16'"),
-        ({"image_size": 8}, "at least 16 pixels.*image_size=8"),
+        ({"image_size": 8}, r"at least 16 pixels.*image_size=\(8, 8\)"),
         ({"exits": (4, 2)}, "below the network's 10, ascending.*\\(4, 2\\)"),
         ({"exits": (0,)}, "ascending.*\\(0,\\)"),
         ({"exits": (10,)}, "ascending.*\\(10,\\)"),
