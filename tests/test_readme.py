@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -93,7 +94,8 @@ class ReadmeTest(tf.test.TestCase):
     def test_your_own_network_in_ten_lines_twice(self):
         (code,) = _blocks("Your own network", "python")
         names = {}
-        with contextlib.chdir(self.get_temp_dir()):
+        with contextlib.chdir(self.get_temp_dir()), warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
             for _ in range(2):
                 exec(compile(code, "README.md", "exec"), names)  # our own text, not a user's
                 self.assertTrue(tf.saved_model.contains_saved_model("smallest/saved_model"))

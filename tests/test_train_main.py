@@ -109,20 +109,41 @@ class MainTest(MainTestCase):
         self.assertEqual(status, 130)
         self.assertIn("the same command goes on", errors)
 
+    def test_a_finished_run_says_what_comes_next(self):
+        result = {"best": [{"name": "exit_1"}, {"name": "exit_2"}]}
+        for model, own in (("msdnet", ""), ("my_net:MyNet", " --model=my_net:MyNet")):
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                self.run_main("--workdir=here", f"--model={model}", run=lambda _: result)
+            self.assertEqual(
+                printed.getvalue(),
+                f"Next: python -m ipkd_tf export --run=here --submodel=exit_1{own}, or "
+                "python -m ipkd_tf report here\n",
+            )
+
 
 class CommandTest(parameterized.TestCase):
-    def command(self, *arguments):
+    def command(self, *arguments, program=("train_main.py",)):
         # A TensorFlow that cannot be imported shows that it was not asked for.
         trap = self.create_tempdir()
         trap.create_file("tensorflow.py", content="raise SystemExit('TensorFlow was imported')")
         environment = {**os.environ, "PYTHONPATH": f"{trap.full_path}{os.pathsep}{ROOT}"}
-        command = [sys.executable, str(ROOT / "train_main.py"), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        command = [sys.executable, *program, *arguments]
+        settings = {"env": environment, "cwd": ROOT, "timeout": 60}
+        return subprocess.run(command, capture_output=True, text=True, **settings)
 
     def test_help_explains_every_setting(self):
         shown = self.command("--help").stdout
         for field in dataclasses.fields(Experiment):
             self.assertRegex(shown, rf"--(\[no\])?{field.name}: ")
+
+    @parameterized.parameters(
+        ("--run=nowhere", "directory of a finished run.*run='nowhere'"),
+        ("--preset=msdnet_small_digits --epoch=last", "its best epoch alone.*epoch='last'"),
+    )
+    def test_a_run_that_is_not_there_is_refused_at_once(self, arguments, message):
+        done = self.command(*arguments.split(), program=("-m", "ipkd_tf", "evaluate"))
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, rf"\Aevaluate: .*{message}.*\n\Z")
 
     @parameterized.parameters("--epoch=3", "--schedule=parabola", "--epochs=many", "--momentum=2")
     def test_a_wrong_flag_is_refused_at_once(self, argument):

@@ -98,6 +98,7 @@ history = distiller.fit(
         augmentation=ipkd_tf.data.Augmentation(crop_padding=2, flip=False),
     ),
     steps_per_epoch=steps,
+    shuffle=False,  # It is already.
     validation_data=ipkd_tf.data.evaluation(held_out, batch_size=200),
     epochs=epochs,
     verbose=0,

@@ -151,7 +151,7 @@ def load(name, batch_size, seed=0, data_dir=None, augmentation=None):
 
     Example:
         >>> train, test = ipkd_tf.data.load("cifar100", batch_size=64)
-        >>> distiller.fit(train, validation_data=test, epochs=300)
+        >>> distiller.fit(train, validation_data=test, epochs=300, shuffle=False)
     """
     dataset = read(name, data_dir=data_dir)
     augmentation = augmentation or Augmentation(flip=name != "digits")

@@ -15,6 +15,7 @@ import pathlib
 import numpy as np
 
 from ipkd_tf.data import image_file
+from ipkd_tf.data.pixels import cores
 from ipkd_tf.output import files
 
 _LISTED = 20  # broken files that are named
@@ -81,7 +82,7 @@ class Originals:
 
 @functools.cache
 def _threads():
-    return concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    return concurrent.futures.ThreadPoolExecutor(cores())
 
 
 def keep(name, signature, find, count):

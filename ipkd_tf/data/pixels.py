@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import pathlib
 
 import numpy as np
@@ -77,6 +78,11 @@ def collect(source, rows, progress=None):
     skipped = getattr(source, "skipped", {})
     places = {row: place for place, row in enumerate(rows)} if skipped else {}
     return Pixels(images, {places[row]: entry for row, entry in skipped.items()})
+
+
+def cores():
+    """How many of the processor's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def free_memory():

@@ -63,7 +63,7 @@ class InplaceDistiller(keras_hooks.Trainer):
     Example:
         >>> distiller = InplaceDistiller(MSDNet(num_classes=100), teachers="ipkd_ta_m")
         >>> distiller.compile(optimizer=ipkd_tf.optimizers.SGD(0.1, momentum=0.9))
-        >>> distiller.fit(train, validation_data=test, epochs=300)
+        >>> distiller.fit(train, validation_data=test, epochs=300, shuffle=False)
 
     Source: Ozerov & Duong, EUSIPCO 2021, Equations 3 to 7.
     """

@@ -163,6 +163,16 @@ def open_run(values, threads=0):
             "Expected either a run or a preset. "
             f"Received: run={values.run!r}, preset={values.preset!r}"
         )
+    if values.preset and values.epoch != "best":
+        raise ValueError(
+            "A preset holds its best epoch alone; leave --epoch out, or name a run. "
+            f"Received: epoch={values.epoch!r}, preset={values.preset!r}"
+        )
+    if values.run and not pathlib.Path(values.run, "result.json").is_file():
+        raise ValueError(  # before TensorFlow is imported, which takes seconds
+            "Expected the directory of a finished run, such as runs/quickstart/seed0. "
+            f"Received: run={values.run!r}"
+        )
     start_tensorflow(threads)
     from ipkd_tf.models import trained
     from ipkd_tf.training import finished_run

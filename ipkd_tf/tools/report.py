@@ -56,8 +56,11 @@ def report(paths, values, beside=None):
     from ipkd_tf.output import files
 
     rows, left_out = reports.gather(paths)
+    by_reason = {}
     for path, why in left_out.items():
-        print(f"report: {path} is left out, {why}", file=sys.stderr)
+        by_reason.setdefault(why, []).append(path)
+    for why, left in by_reason.items():
+        print(f"report: left out, {why}: {', '.join(left)}", file=sys.stderr)
     if rows.empty:
         raise ValueError(f"Expected at least one finished run. Received: {' '.join(paths)}")
     chosen = reports.label_variants(rows[rows["which"] == values.epoch], values.mix, values.split)

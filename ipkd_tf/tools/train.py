@@ -72,7 +72,8 @@ def main():
     from ipkd_tf.training import loop, sigterm
 
     try:
-        loop.run(experiment)
+        if result := loop.run(experiment):
+            print(_what_next(experiment, result))
     except sigterm.Terminated:
         print(sigterm.MESSAGE)
     except KeyboardInterrupt:
@@ -82,6 +83,15 @@ def main():
             file=sys.stderr,
         )
         return 130
+
+
+def _what_next(experiment, result):
+    directory, smallest = experiment.output_dir, result["best"][0]["name"]
+    own = f" --model={experiment.model}" if ":" in experiment.model else ""
+    return (
+        f"Next: python -m ipkd_tf export --run={directory} --submodel={smallest}{own}, "
+        f"or python -m ipkd_tf report {directory}"
+    )
 
 
 def start():

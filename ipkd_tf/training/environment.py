@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ipkd_tf.data.pixels import cores
 from ipkd_tf.output import files
 from ipkd_tf.version import __version__
 
@@ -24,7 +25,7 @@ def describe():
         "keras": keras.__version__,
         "numpy": np.__version__,
         "platform": platform.platform(),
-        "cpus": os.cpu_count(),
+        "cpus": cores(),
         "devices": devices(),
     }
 

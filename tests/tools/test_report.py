@@ -21,9 +21,16 @@ class ReportTest(parameterized.TestCase):
 
     def test_the_directory_runs_unless_told_otherwise(self):
         write_result("runs", "ipkd", 2, changes={"state": "running", "last_epoch": 1})
+        for name in ("a", "b"):  # as a sweep leaves behind that fails
+            path = pathlib.Path("runs", name, "seed0", "flags.txt")
+            path.parent.mkdir(parents=True)
+            path.touch()
+        expected = (
+            "report: left out, unfinished: no epoch is done: runs/a/seed0, runs/b/seed0\n"
+            "report: left out, unfinished: 1 of 4 epochs are done: runs/ipkd/seed2\n"
+        )
         status, out, err = run_program(report)
         self.assertEqual(status, 0)
-        expected = "report: runs/ipkd/seed2 is left out, unfinished: 1 of 4 epochs are done\n"
         self.assertEqual(err, expected)
         self.assertRegex(out, r"exit_1 +\| +60.00 ± 14.14 \| +\*\*70.00 ± 14.14\*\* \|")
         text = pathlib.Path("runs/report/report.md").read_text()
