@@ -95,7 +95,7 @@ class InitTest(absltest.TestCase):
         base = "base/msdnet.flags"
         self.assertEqual((target / "runs" / base).read_text(), (source / base).read_text())
         self.assertIn(f"{len(expected) - 1} run files written, 1 ", out.getvalue())
-        with self.assertRaisesRegex(ValueError, "Received: a b"):
+        with self.assertRaisesRegex(ValueError, "Received: arguments='a b'"):
             init.main(["a", "b"])
 
     def test_a_wheel_brings_the_whole_package_and_all_run_files(self):

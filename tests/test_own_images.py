@@ -102,5 +102,5 @@ class OwnImagesTest(parameterized.TestCase):
             {"grey": True},
             {"model": "tests.models.any_width:AnyWidth", "grey": True},
         ):
-            with self.assertRaisesRegex(ValueError, r"must take images \(8, 8, 1\).*\(8, 8, 3\)"):
+            with self.assertRaisesRegex(ValueError, r"for images \(8, 8, 1\).*\(8, 8, 3\)"):
                 self._train("two", epochs=1, **settings)

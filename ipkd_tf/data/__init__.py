@@ -11,6 +11,7 @@ from ipkd_tf.data.examples import Examples, ImageDataset, explain_failure, mean_
 from ipkd_tf.data.pipeline import evaluation, training, training_epochs
 from ipkd_tf.data.pixels import collect, free_memory
 from ipkd_tf.data.splits import draw, hold_out
+from ipkd_tf.output.checks import check
 
 __all__ = [
     "Augmentation",
@@ -80,13 +81,9 @@ def read(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     numbers = {"train_examples": train_examples, "test_examples": test_examples}
     for setting, value in {"image_size": image_size, **numbers}.items():
-        if value is not None and np.min(value) < 1:
-            raise ValueError(
-                "Choose a whole number from 1 on, or None for the data set's own. "
-                f"Received: {setting}={value}"
-            )
-    if not 0 <= centre_crop <= 1:
-        raise ValueError(f"Expected a share from 0 to 1. Received: centre_crop={centre_crop}")
+        expected = "a whole number from 1 on, or None for the data set's own"
+        check(value is None or np.min(value) >= 1, expected, **{setting: value})
+    check(0 <= centre_crop <= 1, "a share from 0 to 1", centre_crop=centre_crop)
     source = open_source(name, data_dir, size, grey, centre_crop, skip_broken, progress)
     labels = source.train_labels, source.test_labels
     chosen = (

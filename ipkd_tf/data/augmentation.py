@@ -7,6 +7,7 @@ import numbers
 import tensorflow as tf
 
 from ipkd_tf.data.rand_augment import STRONGEST, rand_augment
+from ipkd_tf.output.checks import check
 
 # Each transformation folds its own constant into the seed, so a new one changes no existing draw.
 _CROP, _FLIP, _ROTATION, _CUTOUT, _MIXUP, _WINDOW, _JITTER, _RAND_AUGMENT = range(8)
@@ -85,17 +86,14 @@ class Augmentation:
     rand_augment_magnitude: float = 9.0
 
     def __post_init__(self):
-        if not isinstance(self.flip, bool):
-            raise ValueError(f"Flip must be True or False. Received: flip={self.flip!r}")
+        check(isinstance(self.flip, bool), "True or False", flip=self.flip)
         for name, (kind, fits, expected) in _NUMBERS.items():
             value = getattr(self, name)
-            if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
-                raise ValueError(f"Expected {expected}. Received: {name}={value!r}")
-        if self._changes_labels and not self.num_classes:
-            raise ValueError(
-                "Mixup and label smoothing need the number of classes. "
-                f"Received: num_classes={self.num_classes!r}"
-            )
+            number = isinstance(value, kind) and not isinstance(value, bool)
+            check(number and fits(value), expected, **{name: value})
+        known = self.num_classes or not self._changes_labels
+        expected = "the number of classes, for mixup and label smoothing"
+        check(known, expected, num_classes=self.num_classes)
 
     @property
     def _changes_labels(self):

@@ -15,10 +15,9 @@ _LARGEST_VALUE = 16  # the source counts the dark pixels of 4x4 blocks
 def open_digits(size=None, channels=3):
     """The digits: 1,437 training and 360 test images of 10 classes, their grey in each channel.
 
-    The split is stratified and fixed; it depends on no seed. The 8x8 originals are scaled to
-    `size` (default 32, 32) by bicubic interpolation.
-
-    Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+    The split is stratified and fixed. The 8x8 originals (E. Alpaydin, C. Kaynak, Optical
+    Recognition of Handwritten Digits, UCI, 1998) are scaled to `size` (default 32, 32) by bicubic
+    interpolation.
     """
     digits, shape = load_digits(), (*(size or (32, 32)), channels)
     labels = digits.target.astype(np.int32)

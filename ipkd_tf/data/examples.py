@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ipkd_tf.data import splits
 from ipkd_tf.data.pixels import Pixels, on_host
+from ipkd_tf.output.checks import check
 
 _CHUNK = 2**23  # bytes of pixels whose levels are counted at a time
 STATISTICS_EXAMPLES = 5000  # of more training images, mean and deviation are those of so many
@@ -50,11 +51,9 @@ class Examples:
         self.image_shape = self._source.image_shape
         self.in_memory = isinstance(self._source, Pixels)
         dtype, shape = getattr(labels, "dtype", type(labels)), getattr(labels, "shape", None)
-        if dtype != np.int32 or shape != self._rows.shape:
-            raise ValueError(
-                f"Labels must be an int32 array, one label for each of its {len(self._rows)} "
-                f"images. Received: labels.dtype={dtype}, labels.shape={shape}"
-            )
+        expected = f"labels as an int32 array, one for each of its {len(self._rows)} images"
+        received = {"labels.dtype": str(dtype), "labels.shape": shape}
+        check(dtype == np.int32 and shape == self._rows.shape, expected, **received)
 
     def __len__(self):
         return len(self.labels)
@@ -157,30 +156,20 @@ class ImageDataset:
 
     def __post_init__(self):
         classes, shapes = self.num_classes, (self.train.image_shape, self.test.image_shape)
-        if not classes:
-            raise ValueError(
-                f"Data set {self.name!r} needs at least one class. Received: class_names=()"
-            )
+        check(classes, "at least one class", name=self.name, class_names=())
         for part, labels in (("train", self.train.labels), ("test", self.test.labels)):
-            if labels.min() < 0 or labels.max() >= classes:
-                raise ValueError(
-                    f"Labels of the {part} split of data set {self.name!r} must lie in "
-                    f"0..{classes - 1}, as it has {classes} classes. Received: "
-                    f"labels.min()={labels.min()}, labels.max()={labels.max()}"
-                )
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                f"Training and test images of data set {self.name!r} must have the same size. "
-                f"Received: train.image_shape={shapes[0]}, test.image_shape={shapes[1]}"
-            )
+            expected = f"labels in 0..{classes - 1}, as there are {classes} classes"
+            inside = labels.min() >= 0 and labels.max() < classes
+            received = {"labels.min()": int(labels.min()), "labels.max()": int(labels.max())}
+            check(inside, expected, name=self.name, split=part, **received)
+        received = {"train.image_shape": shapes[0], "test.image_shape": shapes[1]}
+        expected = "training and test images of the same size"
+        check(shapes[0] == shapes[1], expected, name=self.name, **received)
         channels = self.train.image_shape[-1]
         valid = len(self.mean) == len(self.std) == channels and min(self.std) > 0
-        if not (valid and np.all(np.isfinite([*self.mean, *self.std]))):
-            raise ValueError(
-                f"Mean and standard deviation of data set {self.name!r} must be finite numbers for "
-                f"{channels} channels, the deviations above 0. Received: mean={self.mean}, "
-                f"std={self.std}"
-            )
+        expected = f"a finite mean and deviation above 0 of each of {channels} channels"
+        finite = np.all(np.isfinite([*self.mean, *self.std]))
+        check(valid and finite, expected, name=self.name, mean=self.mean, std=self.std)
 
     @property
     def num_classes(self) -> int:

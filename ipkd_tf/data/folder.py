@@ -11,6 +11,7 @@ import numpy as np
 from ipkd_tf.data import image_file, splits
 from ipkd_tf.data.examples import Source
 from ipkd_tf.data.originals import Originals, keep
+from ipkd_tf.output.checks import check
 
 _KINDS = ", ".join(image_file.SUFFIXES)
 
@@ -37,40 +38,26 @@ def open_folder(path, size=None, channels=3, centre_crop=0.0, skip_broken=0) -> 
 
 def _scan(root):
     """Returns class names and, for the two splits, arrays of files, their sizes and labels."""
-    if not root.is_dir():
-        raise ValueError(
-            f"There is no folder {str(root)!r}. Give the folder that holds one folder of images "
-            f"per class. Received: path={str(root)!r}"
-        )
+    check(root.is_dir(), "a folder that holds one folder of images per class", path=str(root))
     if not _folders(root / "train"):
         class_names, *arrays = _scan_classes(root)
         parts = splits.split_off_test(arrays[-1], class_names)
         return class_names, *([array[part] for array in arrays] for part in parts)
-    if not (root / "test").is_dir():
-        raise ValueError(
-            f"{str(root / 'train')!r} has no {str(root / 'test')!r} next to it. Add the test "
-            "images, or put the class folders directly into the path and a fifth of the images "
-            f"will be held out as test split. Received: path={str(root)!r}"
-        )
+    expected = "a folder test beside train; or class folders directly in the path, then a fifth of "
+    expected += "the images becomes the test split"
+    check((root / "test").is_dir(), expected, path=str(root))
     class_names, *train = _scan_classes(root / "train")
     test_class_names, *test = _scan_classes(root / "test")
-    if class_names != test_class_names:
-        raise ValueError(
-            "The folders train and test must hold the same classes; only one of them has "
-            f"{', '.join(sorted({*class_names} ^ {*test_class_names}))}. "
-            f"Received: path={str(root)!r}"
-        )
+    differ = ", ".join(sorted({*class_names} ^ {*test_class_names}))
+    expected = f"the same classes in the folders train and test; only one of them has {differ}"
+    check(class_names == test_class_names, expected, path=str(root))
     return class_names, train, test
 
 
 def _scan_classes(root):
     """Returns (class names, files, their sizes, int32 labels `[examples]`) of `root/CLASS/*`."""
     folders = _folders(root)
-    if not folders:
-        raise ValueError(
-            f"{str(root)!r} has no class folders: it must hold one folder of images per class. "
-            f"Received: path={str(root)!r}"
-        )
+    check(folders, "class folders, one folder of images per class", path=str(root))
     # A folder's time changes when files come or go, but may be too coarse to show it at once.
     times = [folder.stat().st_mtime for folder in folders]
     listed = keep(
@@ -81,12 +68,8 @@ def _scan_classes(root):
     )
     files, sizes, nested, other = [], [], {}, {}
     for folder, (names, bytes, below, others) in zip(folders, listed, strict=True):
-        if not names:
-            raise ValueError(
-                f"Class folder {str(folder)!r} has no images ({_KINDS}), and {below} in folders "
-                "below it, which are not read. Move some up or remove the folder. "
-                f"Received: path={str(folder)!r}"
-            )
+        expected = f"images ({_KINDS}) in each class folder; {below} are in folders below, which "
+        check(names, f"{expected}are not read: move some up or remove the folder", path=str(folder))
         nested[folder.name], other[folder.name] = below, others
         files += [f"{folder}{os.sep}{name}" for name in names]
         sizes += bytes

@@ -13,10 +13,9 @@ _GAP = 2  # A JPEG file is decoded at 1/2, 1/4 or 1/8 where that is still twice 
 
 
 def decode(file, shape, window=None):
-    """Reads a window of an image as uint8 of the shape `[height, width, channels]`.
+    """Reads a window of an image file or bytes, scaled (antialiased), as uint8 of the shape.
 
-    `file` is a path or bytes, `window` a function from width and height of the upright image to
-    (left, top, width, height); None insists on an image of the size. Damage is a `BrokenImage`.
+    `window` goes from width and height to (left, top, width, height); None insists on the size.
     """
     sides = shape[1::-1]
     with _reported(file):
@@ -82,10 +81,8 @@ def centre(share, aspect=1.0):
 def drawn(draws):
     """The first window inside the image that random numbers `[attempts, 4]` choose.
 
-    They are the share of the area, width / height, and the place from left and top in 0..1. If none
-    lies inside, it is the largest in the middle no narrower than 3/4 and no wider than 4/3.
-
-    Source: Szegedy et al., Going Deeper with Convolutions, 2015; torchvision's RandomResizedCrop.
+    They are the share of the area, width / height, and the place from left and top in 0..1, as in
+    torchvision's RandomResizedCrop; if none lies inside, the largest in the middle with 3/4 to 4/3.
     """
 
     def window(width, height):

@@ -25,9 +25,9 @@ FROM = 100_000  # images: what concerns fewer is found out anew each time
 class Originals:
     """A source for `Examples` that reads and decodes at each call, in threads.
 
-    `open_row` gives the path or the bytes of a row's file, `names` what to call it in messages.
-    `centre_crop` None insists on originals of the size; else they are `scaled`. `skipped` holds, by
-    row, (name, what is wrong) of each image that cannot be read; it reads as black.
+    `open_row` gives the path or bytes of a row's file, `names` what messages call it; `centre_crop`
+    None insists on originals of the size. `skipped` holds (name, what is wrong) of broken images by
+    row.
     """
 
     def __init__(self, open_row, names, total, shape, centre_crop=0.0, skip_broken=0):
@@ -86,10 +86,7 @@ def _threads():
 
 
 def keep(name, signature, find, count):
-    """Returns `find()`, a JSON value, or what it was when `signature`, another, was the same.
-
-    `name` says what it is about; it is kept if it is about `FROM` images, `count(value)`, or more.
-    """
+    """Returns `find()`, a JSON value, or what it was at this `signature`, if of `FROM` images."""
     place = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     path = place / "ipkd_tf" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
     signature = json.loads(json.dumps(signature))
@@ -101,6 +98,5 @@ def keep(name, signature, find, count):
     if count(value) < FROM:
         return value
     with contextlib.suppress(OSError):  # Nothing depends on it.
-        path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, json.dumps({"signature": signature, "value": value}))
     return value

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ipkd_tf.data.augmentation import Augmentation
 from ipkd_tf.data.examples import Examples
+from ipkd_tf.output.checks import check
 
 _DEFAULT_AUGMENTATION = Augmentation()
 
@@ -51,8 +52,7 @@ def training(
         >>> digits = ipkd_tf.data.read("digits")
         >>> images, labels = next(iter(ipkd_tf.data.training(digits.train, batch_size=64)))
     """
-    if start_step < 0:
-        raise ValueError(f"Steps count from 0. Received: start_step={start_step}")
+    check(start_step >= 0, "a step from 0 on", start_step=start_step)
     examples = _examples(images, labels, batch_size)
     batch_at = _batch_function(examples, batch_size, seed, augmentation, part)
     return _batches(tf.data.Dataset.range(start_step, tf.int64.max), batch_at)
@@ -108,30 +108,22 @@ def evaluation(images, labels=None, batch_size=None) -> tf.data.Dataset:
 
 
 def _examples(images, labels, batch_size):
-    if batch_size is None or batch_size < 1:
-        raise ValueError(f"A batch needs at least one example. Received: batch_size={batch_size}")
+    check(batch_size and batch_size > 0, "at least one example in a batch", batch_size=batch_size)
     if not isinstance(images, Examples):
         return Examples(images, labels)
-    if labels is not None:
-        raise ValueError(f"Examples bring their labels: leave them out. Received: labels={labels}")
+    check(labels is None, "no labels: Examples bring theirs", labels=labels)
     return images
 
 
 def _batch_function(examples, batch_size, seed, augmentation, part=(0, 1)):
     """Returns the function from a step (int64 scalar) to its (images, labels)."""
     number, parts = part
-    if batch_size % parts or not 0 <= number < parts:
-        raise ValueError(
-            f"Expected a part of a batch that divides evenly. Received: part={part}, "
-            f"batch_size={batch_size}"
-        )
-    if batch_size > len(examples):
-        raise ValueError(
-            f"There are only {len(examples)} training images: take a smaller batch or more images. "
-            f"Received: batch_size={batch_size}"
-        )
-    if seed < 0:
-        raise ValueError(f"The seed must be an integer from 0 on. Received: seed={seed}")
+    expected = "a part of a batch that divides evenly"
+    fits = batch_size % parts == 0 and 0 <= number < parts
+    check(fits, expected, part=part, batch_size=batch_size)
+    expected = f"a batch no larger than the {len(examples)} training images"
+    check(batch_size <= len(examples), expected, batch_size=batch_size)
+    check(seed >= 0, "an integer from 0 on", seed=seed)
     steps_per_epoch = len(examples) // batch_size
 
     def batch_at(step):

@@ -10,6 +10,7 @@ import psutil
 import tensorflow as tf
 
 from ipkd_tf.data import image_file
+from ipkd_tf.output.checks import check
 
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
 _BATCH = 256  # images read at a time
@@ -21,13 +22,10 @@ class Pixels:
 
     def __init__(self, array, skipped=None):
         dtype, shape = getattr(array, "dtype", type(array)), getattr(array, "shape", None)
-        if dtype != np.uint8 or shape is None or len(shape) != 4 or shape[-1] not in (1, 3):
-            raise ValueError(
-                "Images must be a uint8 array [examples, height, width, 1 or 3], values 0..255. "
-                f"Received: images.dtype={dtype}, images.shape={shape}"
-            )
-        if 0 in shape:
-            raise ValueError(f"There are no images. Received: images.shape={shape}")
+        fits = dtype == np.uint8 and shape and len(shape) == 4 and shape[-1] in (1, 3)
+        expected = "images as a uint8 array [examples, height, width, 1 or 3], values 0..255"
+        check(fits, expected, **{"images.dtype": str(dtype), "images.shape": shape})
+        check(0 not in shape, "at least one image", **{"images.shape": shape})
         self._array, self.image_shape, self.skipped = array, shape[1:], skipped or {}
 
     def __len__(self):

@@ -14,11 +14,9 @@ _BEFORE, _AFTER = 12, 4  # bytes around each record of a TFRecord file: its leng
 
 
 class TFRecords:
-    """Records of TFRecord files.
+    """Records of TFRecord files, read once to the end: the format does not say where they lie.
 
-    The format does not say where they lie: the files are read once from start to end, which checks
-    them too. Places and labels are kept for the next time, so that no second copy is needed.
-    `tell` is called with how many are looked through; a damaged file is a `tf.errors.OpError`.
+    Places and labels are kept for the next time. `tell` is called with how many are looked through.
     """
 
     def __init__(self, paths, name, tell):

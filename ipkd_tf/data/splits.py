@@ -4,6 +4,8 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
+from ipkd_tf.output.checks import check
+
 TEST_SHARE = 0.2  # of a source that comes without a test split
 SPLIT_SEED = 0  # splits belong to the data set, not to a run: runs stay comparable
 
@@ -23,8 +25,7 @@ def draw(labels, count, seed=SPLIT_SEED):
     """
     if count is None or count >= len(labels):
         return np.arange(len(labels))
-    if count < 1:
-        raise ValueError(f"Choose a whole number of examples from 1 on. Received: count={count}")
+    check(count >= 1, "a whole number of examples from 1 on", count=count)
     sizes = np.unique(labels, return_counts=True)[1]
     if min(count, len(labels) - count) >= len(sizes) and sizes.min() > 1:
         return split(labels, count, seed)[1]
@@ -62,22 +63,15 @@ def hold_out(examples, count, seed=SPLIT_SEED, class_names=None):
 def split(labels, count, seed=SPLIT_SEED, class_names=None):
     """Sorted indices `(rest, chosen)`, `count` chosen; every class must be in both parts."""
     classes, sizes = np.unique(labels, return_counts=True)
-    if sizes.min() < 2:
-        single = [class_names[c] if class_names else str(c) for c in classes[sizes < 2]]
-        raise ValueError(
-            "To be in both parts of a split each class needs two examples, but there is one image "
-            f"only of {', '.join(single)}. Add images or remove it. Received: examples={count}"
-        )
-    if not 0 < count < len(labels):
-        raise ValueError(
-            f"Choose between 1 and {len(labels) - 1} of {len(labels)} examples. "
-            f"Received: examples={count}"
-        )
-    if min(count, len(labels) - count) < len(classes):
-        raise ValueError(
-            f"Both parts of a split need at least one example for each class: choose between "
-            f"{len(classes)} and {len(labels) - len(classes)}. Received: examples={count}"
-        )
+    single = [class_names[c] if class_names else str(c) for c in classes[sizes < 2]]
+    expected = "two examples of each class, one for each part of a split, but there is one image "
+    expected += f"only of {', '.join(single)}. Add images or remove it"
+    check(not single, expected, examples=count)
+    expected = f"between 1 and {len(labels) - 1} of {len(labels)} examples"
+    check(0 < count < len(labels), expected, examples=count)
+    expected = "at least one example of each class in both parts of a split, between "
+    expected += f"{len(classes)} and {len(labels) - len(classes)}"
+    check(min(count, len(labels) - count) >= len(classes), expected, examples=count)
     rest, chosen = train_test_split(
         np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed
     )
@@ -87,12 +81,8 @@ def split(labels, count, seed=SPLIT_SEED, class_names=None):
 def subset(labels, count, setting, seed=SPLIT_SEED):
     """As `draw`, for the setting of this name, which may neither ask too much nor miss a class."""
     classes = len(np.unique(labels))
-    if count is not None and not classes <= count <= len(labels):
-        raise ValueError(
-            f"The split has {len(labels)} examples of {classes} classes: choose a number from "
-            f"{classes} to {len(labels)}, or leave the setting out to take all. "
-            f"Received: {setting}={count}"
-        )
+    expected = f"a number from {classes} (classes) to {len(labels)} (examples), or none for all"
+    check(count is None or classes <= count <= len(labels), expected, **{setting: count})
     return draw(labels, count, seed)
 
 

@@ -29,9 +29,8 @@ def open_tfds(
 ) -> Source:
     """A TFDS data set with the features `image` and `label`, prepared as TFRecord or ArrayRecord.
 
-    The test split is `test`, or `validation` where there is none whose labels are known; else a
-    fixed stratified fifth of `train`. `name` is as TFDS knows it: "cifar10", "svhn_cropped",
-    "name/config:1.0.0".
+    The test split is `test`, or `validation` where no labels of it are known; else a fifth of
+    `train`.
     """
     # A shell leaves the ~ of --data_dir=~/data alone, and so does TFDS.
     builder = _builder(name, os.path.expanduser(data_dir) if data_dir else None)
@@ -111,10 +110,7 @@ def _builder(name, data_dir):
 
 
 def _ensure_stored(builder):
-    """Downloads and prepares the data set if that is needed and possible.
-
-    Whether it is possible is asked once, before TFDS asks eleven times in silence.
-    """
+    """Downloads and prepares the data set if need be; asks once whether that is possible."""
     manual = _manual_dir(builder)
     if builder.data_path.exists():  # TFDS takes an incomplete folder for a complete one
         files = [builder.data_path / name for name in ("dataset_info.json", "features.json")]

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ipkd_tf.models import stages
+from ipkd_tf.output.checks import check
 
 _REHEARSALS = 9
 # Of their durations: on the safe side, but a single hiccup does not count.
@@ -64,8 +65,7 @@ class Anytime:
             images: uint8 or float `[batch, height, width, channels]` in 0..255.
             milliseconds: From the call to the answer, above 0.
         """
-        if not milliseconds > 0:
-            raise ValueError(f"Expected a number above 0. Received: milliseconds={milliseconds}")
+        check(milliseconds > 0, "a number above 0", milliseconds=milliseconds)
         expected = self._expected(images)
         deadline = self._clock() + milliseconds / 1e3
         answers = self.logits(images)

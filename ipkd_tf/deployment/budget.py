@@ -4,6 +4,8 @@ import dataclasses
 import math
 import re
 
+from ipkd_tf.output.checks import check
+
 # Costs of a network are counted in their own name, such as "500k parameters", or shorter.
 COUNTS = ("multiply_adds", "parameters", "bit_operations", "packed_bytes")
 _COUNTED = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -62,11 +64,8 @@ def choose(rows, budget):
     Example:
         >>> choose(result["best"], Budget.parse("20M"))["name"]
     """
-    if any(budget.quantity not in row for row in rows):
-        raise ValueError(
-            f"Expected a budget of a cost that is known: {', '.join(rows[0])}. "
-            f"Received: budget={budget.text!r}"
-        )
+    expected = f"a budget of a cost that is known: {', '.join(rows[0])}"
+    check(all(budget.quantity in row for row in rows), expected, budget=budget.text)
     fitting = [row for row in rows if row[budget.quantity] <= budget.limit]
     if fitting:
         return max(fitting, key=lambda row: (row["accuracy"], -row[budget.quantity]))

@@ -4,18 +4,13 @@ import time
 
 import numpy as np
 
+from ipkd_tf.output.checks import check
+
 
 def interleaved(samples, repeats, warmup=1):
-    """Takes one sample of each case, then the next of each, and so on: A B C A B C ...
-
-    `samples` are functions by name, each of which measures once; the first `warmup` rounds are
-    dropped, and the numbers of `repeats` rounds returned as lists, by name.
-    """
-    if repeats < 1 or warmup < 0:
-        raise ValueError(
-            "Expected at least 1 repeat and no negative warm-up. "
-            f"Received: repeats={repeats}, warmup={warmup}"
-        )
+    """Takes one sample of each case, then the next of each: A B C A B C ...; lists, by name."""
+    expected = "at least 1 repeat and no negative warm-up"
+    check(repeats >= 1 and warmup >= 0, expected, repeats=repeats, warmup=warmup)
     rounds = [{name: take() for name, take in samples.items()} for _ in range(warmup + repeats)]
     return {name: [one[name] for one in rounds[warmup:]] for name in samples}
 

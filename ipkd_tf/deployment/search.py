@@ -11,6 +11,7 @@ from ipkd_tf.deployment.budget import COUNTS, amount
 from ipkd_tf.deployment.export.verification import predict
 from ipkd_tf.models import cost, flexible
 from ipkd_tf.output import counter, figures, tables
+from ipkd_tf.output.checks import check, require
 
 _POPULATION = 40
 _BATCH = 500
@@ -86,12 +87,13 @@ def search(candidates, trials, seed=0, journal=None, name="search", tell=None):
 
     Source: Deb et al., NSGA-II, 2002, as in Optuna.
     """
-    if not isinstance(candidates.network, flexible.FlexibleNetwork):
-        raise ValueError(
-            "Expected a FlexibleNetwork, which knows what its sub-models are searched among. "
-            f"Received: network={candidates.network!r}"
-        )
-    optuna, storage = require_optuna(), None
+    network, quantity = candidates.network, candidates.budget.quantity
+    expected = "a FlexibleNetwork, which knows what its sub-models are searched among"
+    check(isinstance(network, flexible.FlexibleNetwork), expected, network=network)
+    require("optuna", extra="search")
+    import optuna
+
+    storage = None
     if journal is not None:
         pathlib.Path(journal).parent.mkdir(parents=True, exist_ok=True)
         backend = optuna.storages.journal.JournalFileBackend(str(journal))
@@ -105,7 +107,6 @@ def search(candidates, trials, seed=0, journal=None, name="search", tell=None):
         seed=seed + len(done),
     )
     rows = {row["name"]: row for row in (json.loads(one.user_attrs["row"]) for one in done)}
-    network, quantity = candidates.network, candidates.budget.quantity
     space = network.space()
     if not study.trials:
         for end in (0, -1):  # The smallest fits if any does.
@@ -170,15 +171,3 @@ def draw(rows, named, budget, title, path):
     axes.xaxis.set_major_formatter(lambda value, _: amount(value, budget.quantity).split()[0])
     axes.legend(fontsize="small")
     figures.save(figure, path)
-
-
-def require_optuna():
-    """Returns Optuna, or raises ValueError where it is not installed."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise ValueError(
-            "search needs a package that is not installed; pip install 'ipkd_tf[search]'. "
-            "Received: missing=optuna"
-        ) from error
-    return optuna

@@ -1,6 +1,7 @@
 """What each sub-model reaches and costs in each format: measured rows, table, figure."""
 
 import dataclasses
+import functools
 import pathlib
 import tempfile
 
@@ -9,6 +10,7 @@ from ipkd_tf.deployment.export import formats as export_formats
 from ipkd_tf.deployment.export import readers, writing
 from ipkd_tf.models import cost, flexible
 from ipkd_tf.output import counter, figures, tables
+from ipkd_tf.output.checks import check
 
 _HEAD = [("sub-model", "name", "{}"), ("format", "format", "{}")]
 _COMPARED = ("accuracy", "largest_difference", "equal_decisions")
@@ -34,10 +36,7 @@ class Conditions:
 
     def __post_init__(self):
         for name, least in {"batch_size": 1, "threads": 0, "repeats": 1}.items():
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"Expected at least {least}. Received: {name}={getattr(self, name)}"
-                )
+            check(getattr(self, name) >= least, f"at least {least}", **{name: getattr(self, name)})
 
     def __str__(self):
         return (
@@ -99,18 +98,12 @@ def measure(
                 path = pathlib.Path(directory, entry["path"])
                 row = {"name": name, "format": format, **costs}
                 row |= {key: entry["checks"][0][key] for key in _COMPARED}
-                times = _time(path, images, conditions)
+                opened = readers.open_model(path, conditions.threads or None)
+                call = functools.partial(opened, images[: conditions.batch_size], opened.largest)
+                times = latency.measure(call, repeats=conditions.repeats)
                 row |= {"bytes": entry["bytes"], "milliseconds": times["median_ms"]}
                 measured.append({**row, "p95_ms": times["p95_ms"]})
     return measured
-
-
-def _time(path, images, conditions):
-    opened, batch = (
-        readers.open_model(path, conditions.threads or None),
-        images[: conditions.batch_size],
-    )
-    return latency.measure(lambda: opened(batch, opened.largest), repeats=conditions.repeats)
 
 
 def table(rows):

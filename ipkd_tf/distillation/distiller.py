@@ -5,17 +5,17 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from ipkd_tf.distillation import batches, losses, own_metrics
+from ipkd_tf.distillation import losses
 from ipkd_tf.distillation import outside as outside_teachers
 from ipkd_tf.distillation import teachers as teacher_weights
 from ipkd_tf.distillation.features import FeatureLoss, FeatureTerm
-from ipkd_tf.models import checks, flexible, keras_hooks
-
-_LOSSES = ("loss", "hard_loss", "soft_loss")
+from ipkd_tf.distillation.metrics import SubmodelMetrics
+from ipkd_tf.models import flexible, keras_hooks, naming
+from ipkd_tf.output.checks import check
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
-class InplaceDistiller(keras_hooks.Trainer):
+class InplaceDistiller(SubmodelMetrics):
     """Trains all sub-models of a flexible network together, larger ones teaching smaller ones.
 
     Args:
@@ -88,11 +88,9 @@ class InplaceDistiller(keras_hooks.Trainer):
         self.submodel_names = flexible.names(network)
         self.network = network
         losses.check_settings(distillation_weight, temperature, divergence, label_weight)
-        checks.check(
-            isinstance(distillation_ramp_steps, int) and distillation_ramp_steps >= 0,
-            "a whole number of steps, 0 for no ramp",
-            distillation_ramp_steps=distillation_ramp_steps,
-        )
+        whole = isinstance(distillation_ramp_steps, int) and distillation_ramp_steps >= 0
+        steps = {"distillation_ramp_steps": distillation_ramp_steps}
+        check(whole, "a whole number of steps, 0 for no ramp", **steps)
         self.distillation_weight = distillation_weight
         self.temperature = temperature
         self.divergence = divergence
@@ -100,37 +98,27 @@ class InplaceDistiller(keras_hooks.Trainer):
         self.distillation_ramp_steps = distillation_ramp_steps
         self.top_5 = top_5
         self.seed = seed
-        features = [
-            loss if isinstance(loss, FeatureLoss) else FeatureLoss(**loss) for loss in features
-        ]
-        self._feature_losses, self._feature_term = tuple(features), None
+        self._feature_losses = [FeatureLoss(**f) if isinstance(f, dict) else f for f in features]
+        self._feature_term = None
         outside = [outside] if isinstance(outside, keras.Model) else outside
         self._set_teachers(teachers, outside if isinstance(outside, int) else len(outside))
         self.teacher_dropout = outside_teachers.check_dropout(teacher_dropout, self.teachers)
         self._outside = None
         if not (isinstance(outside, int) and outside):
             self.set_outside(outside or ())
-        names = [*_LOSSES, "avg_accuracy"]
-        names += [f"{name}_accuracy" for name in self.submodel_names]
-        names += [f"{name}_top_5_accuracy" for name in self.submodel_names if top_5]
-        if len(set(names)) < len(names):
-            raise ValueError(
-                "Expected sub-models whose metrics have different names, also from avg_accuracy; "
-                f"rename an output layer. Received: submodel_names={self.submodel_names}"
-            )
-        self._means = {name: keras.metrics.Mean(name=name) for name in names}
-        self._own_metrics, self._given_metrics = {}, []
+        self._make_metrics()
         self.built = True
 
     def _set_teachers(self, teachers, outside):
         """Builds W for what a step trains, and for the named sub-models, which validation sees."""
         self._number_outside = outside
         self._virtual = teacher_weights.find_virtual(teachers)
-        if "ema" in self._virtual and getattr(self.network, "needs_recalibration", False):
-            raise ValueError(
-                "The teacher ema needs normalisation statistics that every training step keeps up "
-                f"to date; take the largest sub-model itself. Received: teachers={teachers!r}"
-            )
+        check(
+            "ema" not in self._virtual or not getattr(self.network, "needs_recalibration", False),
+            "for the teacher ema normalisation statistics that every step keeps up to date; take "
+            "the largest sub-model itself",
+            teachers=teachers,
+        )
         named = len(self.submodel_names)
         drawn = getattr(self.network, "drawn", named)
         self.teachers = self._teachers_of_named = teacher_weights.from_spec(
@@ -145,32 +133,12 @@ class InplaceDistiller(keras_hooks.Trainer):
     def set_outside(self, models):
         """Gives the outside teachers, as many as before, to a distiller loaded without them."""
         count = self._number_outside
-        if len(models) != count:
-            raise ValueError(f"Expected {count} outside teachers. Received: {len(models)}")
-        self._outside = outside_teachers.OutsideTeachers(models, self.network)
+        check(len(models) == count, f"{count} outside teachers", models=len(models))
+        self._outside = outside_teachers.OutsideTeachers(models, self.network, self._virtual)
         if self._feature_losses:
             self._feature_term = FeatureTerm(
                 self.network, self._feature_losses, self._outside.models
             )
-
-    @property
-    def metrics(self):
-        means = [
-            keras_hooks.MonitoredMetric(mean, "down" if name in _LOSSES else "up")
-            for name, mean in self._means.items()
-        ]
-        return means + [metric for _, metric in self._own_metrics.values()]
-
-    def get_metrics_result(self):
-        """Returns the metrics by name; while a network draws, those of what it trains."""
-        drew = tf.executing_eagerly() and not self._means["avg_accuracy"].count.numpy()
-        losses_alone = drew and self._means["loss"].count.numpy()
-        return self._results(_LOSSES if losses_alone else [*self._means, *self._own_metrics])
-
-    def _results(self, names):
-        own = {name: metric for name, (_, metric) in self._own_metrics.items()}
-        metrics = {**self._means, **own}.items()
-        return {name: metric.result() for name, metric in metrics if name in names}
 
     def call(self, inputs, training=None):
         """Returns the logits of every sub-model, a list of n tensors `[batch, classes]`."""
@@ -192,32 +160,25 @@ class InplaceDistiller(keras_hooks.Trainer):
                 effect. Or a metric is none, or the optimizer accumulates gradients, and there are
                 several replicas.
         """
-        names = "loss_weights", "weighted_metrics"
-        given = {"loss": loss} | {name: kwargs.pop(name, None) for name in names}
-        if given := {name: value for name, value in given.items() if value is not None}:
-            raise ValueError(
-                "Expected no loss and no weighted_metrics: the distiller has its own, set by the "
-                f"arguments of its constructor; metrics are weighted. Received: {given}"
-            )
-        self._given_metrics = metrics = metrics or []
-        with self.distribute_strategy.scope():
-            self._own_metrics = own_metrics.copies(metrics, self.submodel_names, self._means)
-        super().compile(optimizer=optimizer, **kwargs)
-        inner = keras_hooks.inner_optimizer(self.optimizer)
-        if "ema" in self._virtual and not inner.use_ema:
-            raise ValueError(
-                "The teacher ema has the moving averages that the optimizer keeps; give it "
-                "use_ema=True (--ema=0.999). Received: use_ema=False"
-            )
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        steps = inner.gradient_accumulation_steps
-        # Keras would sum over replicas inside a branch, which fails, and clip each by itself.
-        checks.check(
-            replicas == 1 or not steps,
-            f"no accumulation of gradients on {replicas} devices: take larger batches instead",
-            gradient_accumulation_steps=steps,
+        given = {name: kwargs.pop(name, None) for name in ("loss_weights", "weighted_metrics")}
+        given["loss"] = loss
+        check(
+            all(value is None for value in given.values()),
+            "no loss and no weighted_metrics: the distiller has its own, set by the arguments of "
+            "its constructor; metrics are weighted",
+            **given,
         )
         with self.distribute_strategy.scope():
+            self._add_metrics(metrics or [])
+        super().compile(optimizer=optimizer, **kwargs)
+        inner, strategy = keras_hooks.inner_optimizer(self.optimizer), self.distribute_strategy
+        averages = inner.use_ema or "ema" not in self._virtual
+        check(averages, "for the teacher ema use_ema=True (--ema=0.999)", use_ema=inner.use_ema)
+        replicas, steps = strategy.num_replicas_in_sync, inner.gradient_accumulation_steps
+        expected = f"no accumulation of gradients on {replicas} devices: take larger batches"
+        # Keras would sum over replicas inside a branch, which fails, and clip each by itself.
+        check(replicas == 1 or not steps, expected, gradient_accumulation_steps=steps)
+        with strategy.scope():
             self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self):
@@ -230,16 +191,18 @@ class InplaceDistiller(keras_hooks.Trainer):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def train_step(self, data):
-        images, labels, weights = batches.unpack(data)
-        checks.check_images(self.network, images)
+        images, labels, weights = _unpack(data)
+        naming.check_images(self.network, images)
         step = keras.ops.convert_to_tensor(self.optimizer.iterations)
         with tf.GradientTape() as tape:
             logits, auxiliary, drawn, term = self._train_logits(images, step)
             with tape.stop_recording():
                 outside = self._outside_logits(images, logits)
             keep = outside_teachers.draw_kept(self.teachers, self.teacher_dropout, self.seed, step)
+            steps = self.distillation_ramp_steps
+            ramp = tf.minimum(tf.cast(step, tf.float32) / steps, 1.0) if steps else None
             hard, soft = self._hard_and_soft(
-                labels, logits, outside, weights, self.teachers, keep, self._ramp(step)
+                labels, logits, outside, weights, self.teachers, keep, ramp
             )
             soft = soft + term if self._feature_term else soft
             if auxiliary:
@@ -250,15 +213,15 @@ class InplaceDistiller(keras_hooks.Trainer):
         gradients = tape.gradient(scaled, self.trainable_weights)
         gradients = keras_hooks.sum_over_replicas(self.optimizer, gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return self._logs(labels, None if drawn else logits, hard, soft, weights)
+        return self._update_metrics(labels, None if drawn else logits, hard, soft, weights)
 
     def test_step(self, data):
-        images, labels, weights = batches.unpack(data)
-        checks.check_images(self.network, images)
+        images, labels, weights = _unpack(data)
+        naming.check_images(self.network, images)
         logits = self(images, training=False)
         outside = self._outside_logits(images, logits)
         hard, soft = self._hard_and_soft(labels, logits, outside, weights, self._teachers_of_named)
-        return self._logs(labels, logits, hard, soft, weights)
+        return self._update_metrics(labels, logits, hard, soft, weights)
 
     def _train_logits(self, images, step):
         """Logits of what a step trains, auxiliary ones, whether it drew, the loss of features."""
@@ -272,22 +235,9 @@ class InplaceDistiller(keras_hooks.Trainer):
 
     def _outside_logits(self, images, logits):
         """Logits of the teachers beside the sub-models, in the order of their columns of W."""
-        if self._outside is None:
-            raise ValueError(
-                "This distiller was loaded without its outside teachers, which are not saved with "
-                "it; call set_outside. Received: outside=None"
-            )
-        virtual = {
-            "mean": lambda: losses.mean_logits(logits),
-            "ema": lambda: outside_teachers.averaged_logits(self.network, self.optimizer, images),
-        }
-        return [*self._outside.logits(images), *(virtual[name]() for name in self._virtual)]
-
-    def _ramp(self, step):
-        """What lambda is multiplied by at an optimizer step; None where there is no ramp."""
-        if not (steps := self.distillation_ramp_steps):
-            return None
-        return tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
+        expected = "outside teachers: loaded without its outside teachers, it needs set_outside"
+        check(self._outside is not None, expected, outside=None)
+        return self._outside.logits(images, logits, self.optimizer)
 
     def _hard_and_soft(self, labels, logits, outside, weights, teachers, keep=None, ramp=None):
         settings = self.distillation_weight, self.temperature, self.divergence
@@ -296,11 +246,7 @@ class InplaceDistiller(keras_hooks.Trainer):
         )
 
     def _replica_loss(self, per_example, weights):
-        """This replica's part of the mean loss over the global batch.
-
-        The optimizer adds up the replicas' gradients, so each divides by the weight of the whole
-        batch: right also when the last batch splits unevenly.
-        """
+        """This replica's part of the mean over the global batch, which may split unevenly."""
         replica = tf.distribute.get_replica_context()
         weights = tf.ones_like(per_example) if weights is None else weights
         weight = tf.reduce_sum(weights)
@@ -309,30 +255,6 @@ class InplaceDistiller(keras_hooks.Trainer):
         total = tf.reduce_sum(per_example * tf.cast(weights, per_example.dtype))
         loss = tf.math.divide_no_nan(total, tf.cast(weight, total.dtype))
         return loss + sum(self.losses) / replica.num_replicas_in_sync
-
-    def _logs(self, labels, logits, hard, soft, weights):
-        """Takes the losses, and the accuracies if the logits are those of the named sub-models."""
-        values = {"loss": hard + soft + sum(self.losses), "hard_loss": hard, "soft_loss": soft}
-        if logits is not None:
-            values |= self._accuracies(labels, logits)
-        for name, value in values.items():
-            self._means[name].update_state(value, sample_weight=weights)
-        own = {} if logits is None else self._own_metrics
-        for index, metric in own.values():
-            metric.update_state(labels, logits[index], sample_weight=weights)
-        return self._results([*values, *own])
-
-    def _accuracies(self, labels, logits):
-        classes = labels if labels.dtype.is_integer else tf.argmax(labels, axis=-1)
-        matches = [keras.metrics.sparse_categorical_accuracy(classes, a) for a in logits]
-        values = {"avg_accuracy": tf.reduce_mean(tf.stack(matches), axis=0)}
-        for name, match, a in zip(self.submodel_names, matches, logits, strict=True):
-            values[f"{name}_accuracy"] = match
-            if self.top_5:
-                values[f"{name}_top_5_accuracy"] = keras.metrics.sparse_top_k_categorical_accuracy(
-                    classes, tf.cast(a, tf.float32), k=5
-                )
-        return values
 
     def get_config(self):
         """Returns the constructor's arguments; of outside teachers only their number."""
@@ -351,3 +273,31 @@ class InplaceDistiller(keras_hooks.Trainer):
     def from_config(cls, config, custom_objects=None):
         network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
         return cls(**{**config, "network": network})
+
+
+def _unpack(data):
+    """Images, labels and weights; of images of weight 0 what is not finite is 0."""
+    images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+    labels = tf.convert_to_tensor(labels)
+    if labels.dtype.is_integer:
+        labels = _flatten("class number", labels)
+    if weights is None:
+        return images, labels, None
+    weights = _flatten("sample weight", tf.cast(weights, tf.float32))
+
+    def clean(values):
+        if not values.dtype.is_floating:
+            return values
+        keep = tf.reshape(weights != 0, [-1] + [1] * (values.shape.rank - 1))
+        return tf.where(keep | tf.math.is_finite(values), values, tf.zeros_like(values))
+
+    return keras.tree.map_structure(clean, images), labels, weights
+
+
+def _flatten(what, values):
+    """Values `[batch]`; Keras also hands over columns, and unknown ranks if it has seen both."""
+    shape = values.shape
+    fits = any(shape.is_compatible_with(one) for one in ([None], [None, 1]))
+    expected = f"one {what} per example, [batch] or [batch, 1]; probabilities are floating-point"
+    check(fits, f"{expected} numbers [batch, classes]", shape=shape if fits else tuple(shape))
+    return tf.reshape(values, [-1])

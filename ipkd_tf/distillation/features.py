@@ -6,7 +6,8 @@ import re
 import keras
 import tensorflow as tf
 
-from ipkd_tf.models import checks, flexible
+from ipkd_tf.models import flexible
+from ipkd_tf.output.checks import check, check_choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,39 +36,32 @@ class FeatureLoss:
     weight: float = 1.0
 
     def __post_init__(self):
-        checks.check(self.kind in KINDS, f"one of {', '.join(KINDS)}", kind=self.kind)
-        checks.check(self.weight > 0, "a number above 0", weight=self.weight)
+        check_choice(KINDS, kind=self.kind)
+        check(self.weight > 0, "a number above 0", weight=self.weight)
 
 
 class FeatureTerm:
-    """The weighted sum of the feature losses of a network.
-
-    No Keras object: the weights are the network's and the outside teachers' (`models`).
-    """
+    """The weighted sum of the feature losses of a network; it owns no weights."""
 
     def __init__(self, network, losses, models):
-        if getattr(type(network), "train_logits", None) not in (
-            None,
-            flexible.FlexibleNetwork.train_logits,
-        ):
-            raise ValueError(
-                "Expected a network whose training step computes its functional graph, so that its "
-                f"layers have features there. Received: features with a {type(network).__name__}"
-            )
+        train_logits = getattr(type(network), "train_logits", None)
+        check(
+            train_logits in (None, flexible.FlexibleNetwork.train_logits),
+            "a network that trains its functional graph, for the features of its layers",
+            network=type(network).__name__,
+        )
         self._losses, self._outputs, self._numbers = losses, len(network.outputs), []
         students, teachers = [], {0: []}
         for loss in losses:
             number, name = re.fullmatch(r"(?:t(\d+):)?(.+)", loss.teacher).groups()
             number = int(number or 0)
             fits = number <= len(models)
-            checks.check(fits, f"one of {len(models)} outside teachers", teacher=loss.teacher)
+            check(fits, f"one of {len(models)} outside teachers", teacher=loss.teacher)
             student = _features(network, loss.student)
             teacher = _features(models[number - 1] if number else network, name)
-            if loss.kind == "hint" and student.shape[1:] != teacher.shape[1:]:
-                raise ValueError(
-                    "Expected features of the same shape for a hint; attention compares others, "
-                    f"too. Received: {student.shape[1:]} and {teacher.shape[1:]}"
-                )
+            alike = loss.kind != "hint" or student.shape[1:] == teacher.shape[1:]
+            expected = "features of one shape for a hint; attention compares others, too"
+            check(alike, expected, student=student.shape[1:], teacher=teacher.shape[1:])
             students.append(student)
             teachers.setdefault(number, []).append(teacher)
             self._numbers.append(number)
@@ -120,9 +114,6 @@ def _features(network, name):
         for layer in network.layers
         if len(getattr(getattr(layer, "output", None), "shape", ())) == 4
     }
-    if name not in maps:
-        raise ValueError(
-            "Expected a layer with features [batch, height, width, channels], such as "
-            f"{', '.join([*maps][-3:])}. Received: layer={name!r}"
-        )
+    expected = "a layer with features [batch, height, width, channels], such as "
+    check(name in maps, expected + ", ".join([*maps][-3:]), layer=name)
     return maps[name]

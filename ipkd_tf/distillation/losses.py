@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from ipkd_tf.distillation.teachers import from_spec
-from ipkd_tf.models import checks
+from ipkd_tf.output.checks import check, check_choice
 
 DIVERGENCES = ("kl", "ce", "reverse_kl")
 LABEL_WEIGHTS = ("remaining", "full")
@@ -107,14 +107,11 @@ def per_example_losses(
     weight = distillation_weight
     if ramp is not None:
         weight *= tf.cast(ramp, all_logits[0].dtype)
-    if label_weight == "full":
-        shares = [1.0] * n
-    elif keep is None:
-        shares = [1.0 - weight if taught[i] else 1.0 for i in range(n)]
-    else:  # A row of which nobody is left is not taught.
+    shares = [1.0 - weight if row and label_weight != "full" else 1.0 for row in taught]
+    if keep is not None and label_weight != "full":  # A row nobody is left of is not taught.
         left = tf.reduce_any(tf.cast(teacher_weights * keep, tf.bool), axis=1)
         left = tf.cast(left, all_logits[0].dtype)
-        shares = [1.0 - weight * left[i] if taught[i] else 1.0 for i in range(n)]
+        shares = [1.0 - weight * left[i] if row else 1.0 for i, row in enumerate(taught)]
     hard = _hard_loss(labels, all_logits[:n], shares)
     if distillation_weight == 0 or not taught.any():
         return hard, tf.zeros_like(hard)
@@ -131,7 +128,7 @@ def mean_logits(logits):
 def _take_out(sample_weight, labels, *logits):
     """Returns zeros for the examples of weight 0, for 0 * NaN is NaN, in a gradient too."""
     weights = tf.convert_to_tensor(sample_weight)
-    checks.check(
+    check(
         weights.shape.is_compatible_with(logits[0].shape[:1]),
         "one number per example as sample weights",
         **{"sample_weight.shape": weights.shape},
@@ -145,11 +142,8 @@ def _take_out(sample_weight, labels, *logits):
 
 def _hard_loss(labels, logits, weights):
     """Returns sum_i weights[i] CE(labels, softmax(logits[i])), `[batch]`."""
-    cross_entropy = (
-        tf.nn.sparse_softmax_cross_entropy_with_logits
-        if labels.dtype.is_integer
-        else _soft_label_cross_entropy
-    )
+    sparse = tf.nn.sparse_softmax_cross_entropy_with_logits
+    cross_entropy = sparse if labels.dtype.is_integer else _soft_label_cross_entropy
     terms = [
         weight * cross_entropy(labels=labels, logits=one)
         for weight, one in zip(weights, logits, strict=True)
@@ -230,31 +224,28 @@ def _reverse_kl(teacher, student, weights):
 
 # Each maps teachers' and students' u, `[teachers, batch, C]` and `[students, batch, C]`, and the
 # weights between them to the students' divergences, `[students, batch]`.
-_DIVERGENCE_OF = dict(zip(DIVERGENCES, (_kl, _cross_entropy, _reverse_kl), strict=True))
+_DIVERGENCE_OF = {"kl": _kl, "ce": _cross_entropy, "reverse_kl": _reverse_kl}
 
 
 def check_settings(distillation_weight, temperature, divergence, label_weight="remaining"):
     """Raises ValueError for settings out of range; for callers that have no logits yet."""
-    weight = {"distillation_weight": distillation_weight}
-    checks.check(0 <= distillation_weight <= 1, "a share in [0, 1]", **weight)
-    checks.check(0 < temperature < math.inf, "a finite number > 0", temperature=temperature)
-    known = f"one of {', '.join(DIVERGENCES)}"
-    checks.check(divergence in DIVERGENCES, known, divergence=divergence)
-    known = f"one of {', '.join(LABEL_WEIGHTS)}"
-    checks.check(label_weight in LABEL_WEIGHTS, known, label_weight=label_weight)
+    share = 0 <= distillation_weight <= 1
+    check(share, "a share in [0, 1]", distillation_weight=distillation_weight)
+    check(0 < temperature < math.inf, "a finite number > 0", temperature=temperature)
+    check_choice(DIVERGENCES, divergence=divergence)
+    check_choice(LABEL_WEIGHTS, label_weight=label_weight)
 
 
 def _check_logits(logits):
     """Returns the logits as tensors of one dtype, wide enough to compute the loss in."""
     logits = [tf.convert_to_tensor(one) for one in logits]
     shapes = [one.shape for one in logits]
-    if not logits or any(
-        shape.rank not in (None, 2) or not shape.is_compatible_with(shapes[0]) for shape in shapes
-    ):
-        raise ValueError(
-            f"Logits must be a list with one tensor [batch, classes] per sub-model (and per "
-            f"outside teacher), all of the same shape. Received: shapes={shapes}"
-        )
+    check(
+        shapes and all(s.rank in (None, 2) and s.is_compatible_with(shapes[0]) for s in shapes),
+        "logits as a list with one tensor [batch, classes] for each sub-model and outside teacher, "
+        "all of the same shape",
+        shapes=shapes,
+    )
     wide = tf.float64 if any(one.dtype == tf.float64 for one in logits) else tf.float32
     return [tf.cast(one, wide) for one in logits]
 
@@ -264,11 +255,10 @@ def _check_labels(labels, logits):
     labels = tf.convert_to_tensor(labels)
     whole = labels.dtype.is_integer
     expected, dtype = (logits.shape[:1], tf.int64) if whole else (logits.shape, logits.dtype)
-    numbers = whole or labels.dtype.is_floating
-    if not numbers or not labels.shape.is_compatible_with(expected):
-        raise ValueError(
-            f"Labels must be integers [batch] or floating-point probabilities [batch, classes], "
-            f"for logits of shape {logits.shape}. "
-            f"Received: labels.dtype={labels.dtype.name}, labels.shape={labels.shape}"
-        )
+    check(
+        (whole or labels.dtype.is_floating) and labels.shape.is_compatible_with(expected),
+        "labels that are integers [batch] or probabilities (floating-point numbers) "
+        f"[batch, classes], for logits of shape {logits.shape}",
+        **{"labels.dtype": labels.dtype.name, "labels.shape": labels.shape},
+    )
     return tf.cast(labels, dtype)

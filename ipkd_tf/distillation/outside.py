@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import checks, flexible, keras_hooks
+from ipkd_tf.distillation import losses
+from ipkd_tf.models import flexible, keras_hooks, naming
+from ipkd_tf.output.checks import check
 
 
 class OutsideTeachers:
@@ -12,22 +14,25 @@ class OutsideTeachers:
 
     No Keras object, so that a distiller that holds it takes none of their weights for its own.
     Copies are made, which stay what they are and lie on all devices of the strategy in scope. A
-    model may also end in a softmax; of several outputs the last counts, the largest.
+    model may also end in a softmax; of several outputs the last counts, the largest. `virtual`
+    names further teachers, made of the network itself.
     """
 
-    def __init__(self, models, network):
+    def __init__(self, models, network, virtual=()):
         models = [_with_logits(model) for model in models]
         for number, model in enumerate(models, 1):
             _check_fit(model, f"t{number}", network)
-        self._models = [flexible.cut(model, -1) for model in models]
+        self.models = [flexible.cut(model, -1) for model in models]
+        self._network, self._virtual = network, virtual
 
-    @property
-    def models(self):
-        return self._models
-
-    def logits(self, images):
-        """Their logits in inference mode, a list of `[batch, classes]`."""
-        return [model(images, training=False) for model in self._models]
+    def logits(self, images, own, optimizer):
+        """Their logits in inference mode, a list of `[batch, classes]`; `own` are the network's."""
+        virtual = {
+            "mean": lambda: losses.mean_logits(own),
+            "ema": lambda: averaged_logits(self._network, optimizer, images),
+        }
+        frozen = [model(images, training=False) for model in self.models]
+        return frozen + [virtual[name]() for name in self._virtual]
 
 
 def _with_logits(model):
@@ -35,7 +40,7 @@ def _with_logits(model):
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     outputs = getattr(model, "outputs", None)
-    if not outputs or checks.last_activation(outputs[-1])[1] != "softmax":
+    if not outputs or naming.last_activation(outputs[-1])[1] != "softmax":
         return model
     probabilities = keras.ops.maximum(outputs[-1], np.finfo(np.float32).tiny)
     return keras.Model(model.inputs, keras.ops.log(probabilities), name=model.name)
@@ -46,14 +51,13 @@ def _check_fit(model, name, network):
     given, asked = (
         [*(image.shape for image in one.inputs), one.outputs[-1].shape] for one in (model, network)
     )
-    if len(given) != len(asked) or not all(
-        tf.TensorShape(a).is_compatible_with(b) for a, b in zip(given, asked, strict=True)
-    ):
-        raise ValueError(
-            "Expected an outside teacher that takes the network's images and tells its classes "
-            f"apart, {asked[:-1]} -> {asked[-1]}; train one on the same data. "
-            f"Received: {name} with {given[:-1]} -> {given[-1]}"
-        )
+    check(
+        len(given) == len(asked)
+        and all(tf.TensorShape(a).is_compatible_with(b) for a, b in zip(given, asked, strict=True)),
+        "an outside teacher that takes the network's images and tells its classes apart, "
+        f"{asked[:-1]} -> {asked[-1]}; train one on the same data",
+        teacher=f"{name} with {given[:-1]} -> {given[-1]}",
+    )
 
 
 def averaged_logits(network, optimizer, images):
@@ -61,8 +65,7 @@ def averaged_logits(network, optimizer, images):
 
     Before the first step, when the optimizer has none yet, the weights themselves count.
     """
-    inner = keras_hooks.inner_optimizer(optimizer)
-    began = keras.ops.convert_to_tensor(inner.iterations) > 0
+    began = keras.ops.convert_to_tensor(keras_hooks.inner_optimizer(optimizer).iterations) > 0
     averages = keras_hooks.moving_averages(optimizer)
     weights = [
         tf.where(began, *map(keras.ops.convert_to_tensor, pair))
@@ -76,7 +79,7 @@ def averaged_logits(network, optimizer, images):
 def check_dropout(count, weights):
     """Returns how many teachers each step does without; ValueError unless some are left."""
     teaching = int(weights.any(axis=0).sum())
-    checks.check(
+    check(
         isinstance(count, int) and 0 <= count < max(teaching, 1),
         f"a number of teachers below the {teaching} that there are, 0 for none",
         teacher_dropout=count,
@@ -85,10 +88,7 @@ def check_dropout(count, weights):
 
 
 def draw_kept(weights, dropped, seed, step):
-    """1 for each column of W that teaches in a step and 0 for the `dropped` ones; None: all teach.
-
-    A pure function of the seed, an int, and the step, an integer tensor.
-    """
+    """1 for each column of W that teaches in a step, 0 for the `dropped` ones; None: all teach."""
     if not dropped:
         return None
     teaching = np.flatnonzero(weights.any(axis=0))

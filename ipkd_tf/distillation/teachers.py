@@ -11,6 +11,8 @@ import re
 
 import numpy as np
 
+from ipkd_tf.output import checks
+
 # The columns that teach sub-model i of n, in equal shares (paper, Equations 4 to 7, and 3).
 METHODS = {
     "none": lambda i, n: [],
@@ -55,11 +57,8 @@ def from_spec(spec, n, outside=0):
     if not isinstance(spec, str):
         return check(spec, n, outside)
     n, outside = _check_count("n", n, 1), _check_count("outside", outside, 0)
-    if spec == "kd" and not outside:
-        raise ValueError(
-            "Method kd needs a teacher from outside: pass a trained model as outside=[model]. "
-            f"Received: outside={outside}"
-        )
+    expected = "a teacher from outside for kd: pass a trained model as outside=[model]"
+    checks.check(spec != "kd" or outside, expected, outside=outside)
     names = [f"t{number}" for number in range(1, outside + 1)] + list(find_virtual(spec))
     method = METHODS.get(spec)
     taught = {i: method(i, n) for i in range(n)} if method else _read(spec, n, names)
@@ -99,12 +98,12 @@ def check(weights, n=None, outside=0):
                 f"{message.format(i, j)}. Received: weights[{i}, {j}]={weights[i, j]:g}"
             )
     for student, total in enumerate(weights.sum(axis=1)):
-        if total != 0 and abs(total - 1) > _ROW_SUM_TOLERANCE:
-            raise ValueError(
-                "Each row of the teacher weights must sum to 1 (taught) or to 0 (not taught), but "
-                f"row {student} sums to {total:g}; divide it by its sum. "
-                f"Received: weights[{student}]={weights[student].tolist()}"
-            )
+        checks.check(
+            total == 0 or abs(total - 1) <= _ROW_SUM_TOLERANCE,
+            f"rows that sum to 1 (taught) or 0 (not taught), but row {student} sums to {total:g}; "
+            "divide it by its sum",
+            **{f"weights[{student}]": weights[student].tolist()},
+        )
     return weights.astype(np.float32)
 
 
@@ -113,61 +112,54 @@ def _check_count(name, value, least):
         count = operator.index(value)
     except TypeError:
         count = -1
-    if count < least:  # not by `models.checks`: a program's --help must not wait for Keras
-        raise ValueError(f"Expected an integer >= {least}. Received: {name}={value!r}")
+    checks.check(count >= least, f"an integer >= {least}", **{name: value})
     return count
 
 
 def _check_shape(weights, n, outside):
     """Returns float64 `[n, n + outside]`; columns for outside teachers may be left out."""
-    try:
+    expected = "teacher weights as a square array of numbers"
+    with checks.explained((TypeError, ValueError), expected, weights=weights):
         array = np.asarray(weights, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Teacher weights must be a square array of numbers. Received: weights={weights!r}"
-        ) from error
     rows = (len(array) if array.ndim else 0) if n is None else _check_count("n", n, 1)
     columns = rows + _check_count("outside", outside, 0)
-    if not rows or array.shape not in ((rows, rows), (rows, columns)):
-        side = "n" if n is None else rows
-        wider = f" or [{side}, {side} + {outside}]" if outside else ""
-        raise ValueError(
-            f"Teacher weights must have the shape [{side}, {side}]{wider}, a row for each "
-            f"sub-model, a column for each teacher. Received: weights.shape={array.shape}"
-        )
+    side = "n" if n is None else rows
+    wider = f" or [{side}, {side} + {outside}]" if outside else ""
+    checks.check(
+        rows and array.shape in ((rows, rows), (rows, columns)),
+        f"teacher weights of the shape [{side}, {side}]{wider}, a row for each sub-model, a column "
+        "for each teacher",
+        **{"weights.shape": array.shape},
+    )
     return np.pad(array, ((0, 0), (0, columns - array.shape[1])))
 
 
 def _read(text, n, names):
     """Returns the columns that teach each sub-model that a text names; `names`: those after n."""
-    taught, outside = {}, len(set(names) - set(VIRTUAL))
+    columns = {str(number): number for number in range(n)}
+    columns |= {name: n + number for number, name in enumerate(names)}
+    taught, outside = {}, len({*names} - {*VIRTUAL})
+    further = f", outside teachers t1 to t{outside}" if outside else ""
     for item in text.split(","):
         match = _ITEM.fullmatch(item)
-        if match is None:
-            raise ValueError(
-                f"Teachers must be one of {', '.join(METHODS)}, or student:teacher+teacher items, "
-                "counted from 0 and separated by commas, such as '0:2,1:2+3', '0:t1' (t1: the "
-                f"first outside teacher), '0:mean+ema'. Received: teachers={text!r}"
-            )
-        student = int(match[1])
-        teachers = [_column(one.strip(), n, names) for one in match[2].split("+")]
-        if student >= n or None in teachers:
-            further = f", outside teachers t1 to t{outside}" if outside else ""
-            raise ValueError(
-                f"Sub-models are numbered 0 to {n - 1}, smallest first{further}; {item.strip()!r} "
-                f"names another. Received: teachers={text!r}"
-            )
-        if student in taught or len(set(teachers)) < len(teachers):
-            raise ValueError(
-                "Each student, and each of its teachers, is named once; join several teachers "
-                f"with '+', as in '0:1+2'. Received: teachers={text!r}"
-            )
-        taught[student] = teachers
+        checks.check(
+            match,
+            f"one of {', '.join(METHODS)}, or student:teacher+teacher items, counted from 0 and "
+            "separated by commas, such as '0:2,1:2+3', '0:t1' (the first outside teacher), "
+            "'0:mean+ema'",
+            teachers=text,
+        )
+        teachers = [one.strip() for one in match[2].split("+")]
+        checks.check(
+            {match[1], *teachers} <= {*columns},
+            f"sub-models numbered 0 to {n - 1}, smallest first{further}",
+            teachers=text,
+        )
+        student = columns[match[1]]
+        checks.check(
+            student not in taught and len({*teachers}) == len(teachers),
+            "each student, and each of its teachers, named once; join teachers with '+': '0:1+2'",
+            teachers=text,
+        )
+        taught[student] = [columns[teacher] for teacher in teachers]
     return taught
-
-
-def _column(teacher, n, names):
-    """Column of a teacher, such as `2` or `t1`; None if there is none."""
-    if teacher in names:
-        return n + names.index(teacher)
-    return int(teacher) if teacher.isdigit() and int(teacher) < n else None

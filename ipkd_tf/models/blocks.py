@@ -2,16 +2,17 @@
 
 import keras
 
-from ipkd_tf.models import checks, layers
+from ipkd_tf.models import layers
+from ipkd_tf.output.checks import check, check_positive
 
 
 def image_input(settings):
     """Symbolic images for the arguments of a family, and the same as its layers take them."""
     size, mean, std = (settings[name] for name in ("image_size", "mean", "std"))
-    checks.check_positive(num_classes=settings["num_classes"], image_size=size)
+    check_positive(num_classes=settings["num_classes"], image_size=size)
     sides = (size, size) if isinstance(size, int) else tuple(size)
-    checks.check(len(sides) == 2, "a side in pixels, or (height, width)", image_size=size)
-    checks.check(
+    check(len(sides) == 2, "a side in pixels, or (height, width)", image_size=size)
+    check(
         0 < len(mean) == len(std) and all(s > 0 for s in std),
         "a mean and a positive standard deviation for each channel, as shares of 255",
         mean=mean,
@@ -26,9 +27,9 @@ def prepare(images, settings):
     return layers.prepare_images(images, settings["mean"], settings["std"])
 
 
-def conv_norm_relu(x, name, filters, kernel_size=3, strides=1):
+def conv_norm_relu(x, name, filters, kernel_size=3):
     """Convolution, batch normalisation, ReLU: `[batch, height, width, filters]`."""
-    return norm_relu(conv(x, name, filters, kernel_size, strides), name)
+    return norm_relu(conv(x, name, filters, kernel_size), name)
 
 
 def conv(x, name, filters, kernel_size=3, strides=1):

@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import blocks, checks, flexible
+from ipkd_tf.models import blocks, flexible
 from ipkd_tf.models import cnmm_links as links
 from ipkd_tf.models.shared_norm import SharedNormNetwork, draw_uniform
+from ipkd_tf.output.checks import check, check_positive
 
 _ABOVE = re.compile(r"above_(\d*\.?\d+)")
 
@@ -67,9 +68,9 @@ class CNMM(SharedNormNetwork):
         name=None,
     ):
         images, x = blocks.image_input(self.arguments)
-        checks.check_positive(channels=channels, nodes=nodes)
+        check_positive(channels=channels, nodes=nodes)
         weights = {"cost_weight": cost_weight, "entropy_weight": entropy_weight}
-        checks.check(min(weights.values()) >= 0, "weights of at least 0", **weights)
+        check(min(weights.values()) >= 0, "weights of at least 0", **weights)
         nested = [(links.nested_links(nodes, d),) * len(channels) for d in range(1, nodes + 1)]
         shared = links.SharedLayers(num_classes, channels, nodes, cost_weight, entropy_weight)
         submodels = [flexible.Submodel(f"nodes_{d}", kept) for d, kept in enumerate(nested, 1)]
@@ -139,10 +140,7 @@ def _probabilities(logits, kept):
 
 
 def prune(pi, threshold):
-    """Returns the links used at least that probably, and those of the most probable path.
-
-    Nodes that no path from the first to the last node passes any more lose their links.
-    """
+    """Returns the links used at least that probably, and those of the best path."""
     best = {0: (1.0, ())}
     for j in range(1, len(pi)):
         best[j] = max((best[i][0] * pi[i, j], (*best[i][1], (i, j))) for i in range(j))

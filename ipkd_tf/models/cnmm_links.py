@@ -71,10 +71,7 @@ class MixLinks(keras.layers.Layer):
         return tf.nn.softmax(tf.gather(self.logits[node - 1], list(sources)))
 
     def sample(self, node, sources, noise):
-        """One source of a node, drawn with Gumbel noise `[nodes]`: hard 0 or 1, and with a slope.
-
-        The second is the same numbers, but its gradient is that of the relaxed choice.
-        """
+        """One source of a node, by Gumbel noise `[nodes]`: 0 or 1, and the same with a slope."""
         soft = tf.nn.softmax(
             tf.gather(self.logits[node - 1], list(sources)) + tf.gather(noise, list(sources))
         )

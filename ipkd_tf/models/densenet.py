@@ -2,7 +2,8 @@
 
 import keras
 
-from ipkd_tf.models import blocks, checks, flexible, layers
+from ipkd_tf.models import blocks, flexible, layers
+from ipkd_tf.output.checks import check, check_positive
 
 _BLOCKS = 3
 
@@ -49,15 +50,15 @@ class DenseNet(flexible.FlexibleNetwork):
         name=None,
     ):
         images, x = blocks.image_input(self.arguments)
-        checks.check_positive(depth=depth, growth=growth)
+        check_positive(depth=depth, growth=growth)
         each = _BLOCKS * (2 if bottleneck else 1)
-        checks.check(
+        check(
             depth % each == 4 % each and depth > 4,
             f"a depth of 4 and {each} for each layer of a block, such as {each + 4} "
             f"or {6 * each + 4}",
             depth=depth,
         )
-        checks.check(0 < reduction <= 1, "a share above 0 and up to 1", reduction=reduction)
+        check(0 < reduction <= 1, "a share above 0 and up to 1", reduction=reduction)
         x = blocks.conv(x, "stem", 2 * growth if bottleneck else 16)
         for block in range(1, _BLOCKS + 1):
             for layer in range(1, (depth - 4) // each + 1):

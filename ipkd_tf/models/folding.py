@@ -14,15 +14,9 @@ def fold_batch_normalization(model):
     """Returns a copy of the model without the batch normalisations that a convolution can absorb.
 
     In inference, normalisation is `scale * x + offset` per channel; a linear convolution or dense
-    layer before it takes the scale into its kernel and the offset into its bias. Where the results
-    of several such layers are concatenated and then normalised, each takes those of its channels.
-    A normalisation of anything else stays, and so does one whose input is also read elsewhere. The
-    copy has weights of its own and the same layer names, and is equal up to float32 rounding.
-
-    Example:
-        >>> small = fold_batch_normalization(network.submodel(0))
-
-    Source: Jacob et al., Quantization and Training of Neural Networks, CVPR 2018, section 3.2.
+    layer before it takes the scale into its kernel and the offset into its bias, also through a
+    concatenation. A normalisation of anything else stays, and so does one whose input is also read
+    elsewhere. Equal up to float32 rounding. (Jacob et al., CVPR 2018, section 3.2.)
     """
     observed = _Graph(model)
     norms = observed.normalizations()

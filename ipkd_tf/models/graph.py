@@ -21,10 +21,7 @@ class Call:
         return symbolic_tensors((self.args, self.kwargs))
 
     def repeat(self, tensors, operation=None):
-        """Calls the operation, or another in its place, on other tensors.
-
-        `tensors` holds them by the ids of this call's; the new outputs are added to it.
-        """
+        """Calls the operation, or another in its place, on `tensors` by the ids of this call's."""
 
         def replace(value):
             return tensors[id(value)] if isinstance(value, keras.KerasTensor) else value
@@ -37,10 +34,7 @@ class Call:
 
 
 class Graph:
-    """The calls of a functional model in a valid order, those of models inside it one by one.
-
-    The layers are the model's own; inputs and outputs are lists of symbolic tensors.
-    """
+    """The calls of a functional model in a valid order, those of models inside it one by one."""
 
     def __init__(self, model):
         self.calls = []

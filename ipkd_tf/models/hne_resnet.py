@@ -5,7 +5,8 @@ import re
 
 import keras
 
-from ipkd_tf.models import blocks, checks, flexible, graph
+from ipkd_tf.models import blocks, flexible, graph
+from ipkd_tf.output.checks import check, check_choice, check_positive
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
@@ -60,14 +61,13 @@ class HNEResNet(flexible.FlexibleNetwork):
         name=None,
     ):
         images, x = blocks.image_input(self.arguments)
-        checks.check_positive(stem=stem, units=units)
+        check_positive(stem=stem, units=units)
         for level in levels:
-            checks.check_positive(levels=level)
+            check_positive(levels=level)
         pairs = levels and all(len(level) == 2 for level in levels)
-        checks.check(pairs, "(channels, stride) of each level, root first", levels=levels)
-        known = "logits", "probabilities"
-        checks.check(average in known, "logits or probabilities", average=average)
-        checks.check(leaf_weight >= 0, "a weight of 0 or more", leaf_weight=leaf_weight)
+        check(pairs, "(channels, stride) of each level, root first", levels=levels)
+        check_choice(("logits", "probabilities"), average=average)
+        check(leaf_weight >= 0, "a weight of 0 or more", leaf_weight=leaf_weight)
         leaves = _tree(blocks.conv_norm_relu(x, "stem", stem), levels, units, num_classes)
         sizes = [2**level for level in range(len(levels))]
         outputs = _averages(leaves, sizes, average)
@@ -103,18 +103,13 @@ def _tree(x, levels, units, num_classes):
     """The logits of all leaves, those of each node's first child first."""
     nodes = [x]
     for level, (channels, strides) in enumerate(levels):
-        nodes = [
-            _node(nodes[j // 2], f"level_{level + 1}_node_{j + 1}", channels, strides, units)
-            for j in range(2**level)
-        ]
+        nodes = [nodes[j // 2] for j in range(2**level)]
+        for j in range(len(nodes)):
+            for unit in range(1, units + 1):
+                name = f"level_{level + 1}_node_{j + 1}_unit_{unit}"
+                nodes[j] = _unit(nodes[j], name, channels, strides if unit == 1 else 1)
     pooled = [keras.layers.GlobalAveragePooling2D()(node) for node in nodes]
     return [blocks.logits(x, f"leaf_{j}_logits", num_classes) for j, x in enumerate(pooled, 1)]
-
-
-def _node(x, name, channels, strides, units):
-    for unit in range(1, units + 1):
-        x = _unit(x, f"{name}_unit_{unit}", channels, strides if unit == 1 else 1)
-    return x
 
 
 def _unit(x, name, channels, strides):

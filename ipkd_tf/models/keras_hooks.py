@@ -48,18 +48,13 @@ class Trainer(keras.Model):
     """A model that is built when constructed, and whose steps run under every strategy."""
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Does nothing, as all is built.
-
-        Keras would take the mean of the replicas' first batches, which fails where these differ in
-        size.
-        """
+        """Does nothing: Keras's would fail where replicas' first batches differ in size."""
 
     def _make_function(self, step_function):
         """Keras's training or test function; one of its own for several hosts, where that fails.
 
-        Keras reduces the logs of a step in a way that MultiWorkerMirroredStrategy does not know
-        (keras-team/keras#20585). Here they are the first local replica's; `fit` and `evaluate` read
-        the metrics anyway, summed over all.
+        MultiWorkerMirroredStrategy cannot reduce the logs (keras-team/keras#20585): they are the
+        first local replica's here; `fit` and `evaluate` read the metrics anyway.
         """
         strategy = self.distribute_strategy
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -100,12 +95,10 @@ def inner_optimizer(optimizer):
 
 
 def sum_over_replicas(optimizer, gradients):
-    """Gradients that make every replica clip and test for infinity what all sum up to.
+    """Gradients summed over replicas first, where the optimizer clips or scales the loss.
 
-    Keras looks at each replica's own gradients before it adds them up. There one replica may clip
-    or skip a step that another takes, so here they are added up first, clipped and divided, for
-    the optimizer adds them up again: its own clipping finds them short enough. As this costs a
-    second all-reduce, it is done only for an optimizer with clipping or loss scaling.
+    Keras looks at each replica's own before it adds them up: one may clip or skip a step that
+    another takes. Here all clip the sum, divided, for the optimizer adds them up again.
     """
     replica = tf.distribute.get_replica_context()
     replicas = replica.num_replicas_in_sync

@@ -84,8 +84,8 @@ class MSDNet(flexible.FlexibleNetwork):
 def _msdnet(x, layout, exits, library):
     """The graph from prepared images to the logits of some exits, and nothing those do not need.
 
-    Convolution, normalisation and activation are those of `library`: our `layers`, fast in
-    training, or `keras.layers`, which load everywhere.
+    `library` makes its layers: our `layers`, fast in training, or `keras.layers`, loaded
+    everywhere.
     """
     make = _Layers(library)
     blocks = layout.block_layers()[: exits[-1] + 1]

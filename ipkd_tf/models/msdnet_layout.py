@@ -4,17 +4,14 @@ import dataclasses
 import math
 import types
 
-from ipkd_tf.models import checks
+from ipkd_tf.output.checks import check, check_choice, check_positive
 
 _CHOICES = {"step_mode": ("even", "lin_grow"), "stem": ("3x3", "7x7"), "prune": ("min", "max")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """Where one layer stands: its block, its scales, the channels it reads and passes on.
-
-    Channels are those of the finest scale; the growth factors multiply them at coarser ones.
-    """
+    """Where a layer stands, and the channels that it reads and passes on at the finest scale."""
 
     name: str
     finest_in: int
@@ -31,17 +28,16 @@ class Layout(types.SimpleNamespace):
         whole = ("blocks", "base", "step", "channels", "growth")
         whole += ("exit_channels",) if self.exit_channels is not None else ()
         factors = {name: arguments[name] for name in ("growth_factors", "bottleneck_factors")}
-        checks.check_positive(**{name: arguments[name] for name in whole}, **factors)
-        checks.check(
+        check_positive(**{name: arguments[name] for name in whole}, **factors)
+        check(
             len(self.growth_factors) == len(self.bottleneck_factors),
             "one bottleneck factor for each growth factor",
             **factors,
         )
         for name, known in _CHOICES.items():
-            value = arguments[name]
-            checks.check(value in known, " or ".join(known), **{name: value})
-        checks.check(0 <= self.reduction <= 1, "a share from 0 to 1", reduction=self.reduction)
-        checks.check(
+            check_choice(known, **{name: arguments[name]})
+        check(0 <= self.reduction <= 1, "a share from 0 to 1", reduction=self.reduction)
+        check(
             not any((self.growth * factor) % 2 for factor in self.growth_factors[1:]),
             "an even growth at every scale but the finest: half comes from each of two scales",
             growth=self.growth,

@@ -5,24 +5,16 @@ import re
 
 import tensorflow as tf
 
-from ipkd_tf.models import checks
+from ipkd_tf.output.checks import check
 
 
 def multiply_adds(model):
     """Returns how many multiply-adds the model's convolutions and products do for one example.
 
     It counts the operations of the traced model rather than its layers, so custom layers, sliced
-    kernels and layers used several times count for what they compute. One multiply-add is one,
-    not two; biases, normalisation, activations and pooling do not count.
-
-    Raises:
-        ValueError: the model has no inputs yet, a side of an input is not fixed, or it holds an
-            operation whose multiply-adds are not known.
-
-    Example:
-        >>> image = keras.Input([8, 8, 3])
-        >>> multiply_adds(keras.Model(image, keras.layers.Conv2D(16, 3, padding="same")(image)))
-        27648
+    kernels and layers used several times count for what they compute. One multiply-add is one, not
+    two; biases, normalisation, activations and pooling do not count. ValueError where a side of an
+    input is not fixed, or the multiply-adds of an operation are not known.
     """
     function = _inference(model)
     results = [tensor.op.name for tensor in function.outputs]
@@ -31,26 +23,18 @@ def multiply_adds(model):
 
 def _inference(model):
     """Returns the model's inference as a concrete function of one example."""
-    specs = [_input_spec(tensor) for tensor in getattr(model, "inputs", None) or ()]
-    checks.check(
-        specs,
-        "a model whose inputs are known, such as a functional one; build it first",
-        model=model,
-    )
+    inputs = getattr(model, "inputs", None)
+    expected = "a model whose inputs are known, such as a functional one; build it first"
+    check(inputs, expected, model=model)
+    expected = "sides that are all fixed; build the model for one image size"
+    for tensor in inputs:
+        check(None not in tensor.shape[1:], expected, shape=tuple(tensor.shape))
+    specs = [tf.TensorSpec((1, *one.shape[1:]), one.dtype) for one in inputs]
 
     def infer(*inputs):
         return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
 
     return tf.function(infer).get_concrete_function(*specs)
-
-
-def _input_spec(tensor):
-    checks.check(
-        None not in tensor.shape[1:],
-        "an input whose sides are all fixed; build the model for one image size",
-        shape=tuple(tensor.shape),
-    )
-    return tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype)
 
 
 class _Counter:
@@ -136,21 +120,6 @@ def _product(*sides):
     return None if None in sides else math.prod(sides)
 
 
-def _convolution(node, shapes, output):
-    """A kernel is [sides, channels in per group, channels out]."""
-    return _product(*output, *shapes[1][:-1])
-
-
-def _transposed_convolution(node, shapes, output):
-    """Each input pixel is multiplied with a kernel [sides, channels out, channels in]."""
-    return _product(*shapes[2], *shapes[1][:-1])
-
-
-def _depthwise_convolution(node, shapes, output):
-    """A kernel is [height, width, channels in, outputs per channel]."""
-    return _product(*output, *shapes[1][:2])
-
-
 def _matrix_product(node, shapes, output):
     transposed = node.attr["transpose_a" if node.op == "MatMul" else "adj_x"].b
     return _product(*output, shapes[0][-2 if transposed else -1])
@@ -171,10 +140,21 @@ def _einsum(node, shapes, output):
     return _product(*output, *(sides[label] for label in sides if label not in result))
 
 
+def _convolution(node, shapes, output):
+    """A kernel is [sides, channels in per group, channels out]."""
+    return _product(*output, *shapes[1][:-1])
+
+
+def _transposed_convolution(node, shapes, output):
+    """Each input pixel is multiplied with a kernel [sides, channels out, channels in]."""
+    return _product(*shapes[2], *shapes[1][:-1])
+
+
 _PRODUCTS = {
     "Conv2D": _convolution,
     "Conv3D": _convolution,
-    "DepthwiseConv2dNative": _depthwise_convolution,
+    # A kernel is [height, width, channels in, outputs per channel].
+    "DepthwiseConv2dNative": lambda node, shapes, output: _product(*output, *shapes[1][:2]),
     "Conv2DBackpropInput": _transposed_convolution,
     "Conv3DBackpropInputV2": _transposed_convolution,
     "MatMul": _matrix_product,

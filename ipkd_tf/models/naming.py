@@ -4,17 +4,15 @@ import dataclasses
 import operator
 import re
 
-from ipkd_tf.models import checks
+import tensorflow as tf
+
+from ipkd_tf.models import graph, keras_hooks
+from ipkd_tf.output.checks import check, explained
 
 
 @dataclasses.dataclass(frozen=True)
 class Submodel:
-    """Names one sub-model of a network.
-
-    Attributes:
-        name: As in metrics, files and signatures, such as `exit_1` or `width_0.25`.
-        choice: What its family needs to know of it, hashable; () for exits.
-    """
+    """Names one sub-model, as `exit_1`; `choice` is what its family needs to know, hashable."""
 
     name: str
     choice: tuple = ()
@@ -23,21 +21,11 @@ class Submodel:
 def names(network):
     """Returns one name for each sub-model, smallest first: the network's own, or of its outputs.
 
-    A plain model of one output goes by the name that it was given, so that a sub-model is called
-    the same inside its network and cut out of it.
-
-    Args:
-        network: A functional `keras.Model` with one output `[batch, classes]` of logits for each
-            sub-model; an attribute `submodel_names` takes precedence over the outputs' names.
-
-    Raises:
-        ValueError: The outputs are not as described.
-
-    Example:
-        >>> names(ipkd_tf.models.MSDNet(blocks=2))
-        ('exit_1', 'exit_2')
+    The network's `submodel_names` take precedence. A plain model of one output goes by the name
+    that it was given, so that a sub-model is called the same inside its network and cut out of it.
+    ValueError where outputs are no logits `[batch, classes]`.
     """
-    checks.check_outputs(network)
+    _check_outputs(network)
     own = tuple(getattr(network, "submodel_names", None) or ())
     if not own:
         alone = len(network.outputs) == 1 and not _is_automatic(network.name, type(network))
@@ -45,6 +33,47 @@ def names(network):
     # Two outputs of one layer share that layer's name.
     unique = len(set(own)) == len(network.outputs)
     return own if unique else tuple(f"output_{k}" for k in range(1, len(network.outputs) + 1))
+
+
+def _check_outputs(network):
+    shapes = [tuple(output.shape) for output in getattr(network, "outputs", None) or []]
+    check(
+        shapes and all(len(shape) == 2 and shape[-1] == shapes[0][-1] for shape in shapes),
+        "a functional keras.Model with one output [batch, classes] of logits for each sub-model, "
+        "smallest first",
+        network=network,
+        shapes=shapes,
+    )
+    check(
+        not isinstance(network.output, dict),
+        "a list of outputs, smallest first; Keras sorts those of a dict by their keys",
+        outputs=network.output,
+    )
+    expected = "logits of two classes or more; for a yes or no give the last layers two units"
+    check(shapes[0][-1] > 1, expected, network=network.name, shapes=shapes)
+    for output in network.outputs:
+        layer, activation = last_activation(output)
+        expected = f"logits, activation=None in the last layers; {layer.name} ends in {activation}"
+        check(activation not in ("softmax", "sigmoid"), expected, network=network.name)
+
+
+def last_activation(output):
+    """Returns the last operation before an output, and the name of its activation in lower case."""
+    operation, index = keras_hooks.producer(output)
+    while graph.is_functional(operation):
+        operation, index = keras_hooks.producer(operation.outputs[index])
+    activation = getattr(operation, "activation", None) or type(operation)
+    return operation, getattr(activation, "__name__", "").lower()
+
+
+def check_images(network, images):
+    """Raises ValueError unless images have the shape that a network takes.
+
+    Keras lets one channel pass for three, which normalisation by channel then makes of it.
+    """
+    asked, given = tf.TensorShape(network.inputs[0].shape), getattr(images, "shape", None)
+    received = {"images.shape": str(given)}
+    check(asked.is_compatible_with(given), f"images of shape {asked}", **received)
 
 
 def _is_automatic(name, kind):
@@ -56,28 +85,15 @@ def _is_automatic(name, kind):
 def find(network, which):
     """Returns the number of a named sub-model, 0 for the smallest.
 
-    Args:
-        network: As for `names`.
-        which: Its number (negative ones count from the largest), its name, or a `Submodel`.
-
-    Raises:
-        IndexError: There is none of that number.
-        ValueError: There is none of that name.
-
-    Example:
-        >>> find(network, "exit_1"), find(network, -1)
-        (0, 6)
+    `which` is its number (negative ones count from the largest), its name, or a `Submodel`; an
+    IndexError or ValueError says that there is none.
     """
     known, name = names(network), getattr(which, "name", which)
     if isinstance(name, str):
-        checks.check(name in known, f"a sub-model of these: {', '.join(known)}", submodel=name)
+        check(name in known, f"a sub-model of these: {', '.join(known)}", submodel=name)
         return known.index(name)
-    try:
+    with explained(TypeError, "a sub-model's number or name, or a Submodel", submodel=name):
         index = operator.index(name)
-    except TypeError as error:
-        raise ValueError(
-            f"Expected a sub-model's number or name, or a Submodel. Received: submodel={name!r}"
-        ) from error
     if not -len(known) <= index < len(known):
         raise IndexError(
             f"Expected a sub-model from 0 to {len(known) - 1} ({', '.join(known)}). "

@@ -26,12 +26,6 @@ class ElasticDepthwiseConv2D(SlicedLayer):
     In each channel k5 = M vec(centre 5 x 5 of k7) and k3 = M' vec(centre 3 x 3 of k5), row by row.
     The matrices serve all channels. The weights are their differences from the identity: at the
     start a smaller kernel is the bare centre, and weight decay pulls it back there.
-
-    Example:
-        >>> depthwise = ElasticDepthwiseConv2D(64, (3, 5, 7))
-        >>> depthwise(images_with_16_channels, size=1)  # 5 x 5, the first 16 channels
-
-    Source: Cai et al., Once-for-All, ICLR 2020, section 3.3.
     """
 
     def __init__(
@@ -87,10 +81,7 @@ def hard_silu(x):
 
 
 def mobilenet(x, space, row, make):
-    """The graph of one sub-model, from normalised images to logits.
-
-    `row` holds its positions in the space's choices, ints or a tensor; `make` supplies layers.
-    """
+    """The graph of one sub-model, whose positions in the space's choices are `row`, to logits."""
     x = make.resize(x, space, row[-1])
     x = make.conv(x, "stem", space.stem, "hard_silu", 3, space.stem_strides)
     y = make.depthwise(x, "first_depthwise", (3,), 0, "relu")
@@ -142,10 +133,7 @@ class _Layers:
 
 
 class SharedLayers(_Layers):
-    """The layers of the largest sub-model, which all share, called for one of them.
-
-    `rows` are the positions of the named sub-models, whose statistics are kept.
-    """
+    """The layers of the largest sub-model, which all share; named `rows` have statistics."""
 
     def __init__(self, space, rows, num_classes):
         self.by_name, self.named, self.number = {}, len(rows), None

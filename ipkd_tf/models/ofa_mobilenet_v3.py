@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from ipkd_tf.models import blocks, checks, ofa_layers, ofa_sorting
+from ipkd_tf.models import blocks, ofa_layers, ofa_sorting
 from ipkd_tf.models.ofa_space import Space
 from ipkd_tf.models.shared_norm import SharedNormNetwork, draw_uniform
+from ipkd_tf.output.checks import check, check_positive, is_ascending
 
 STAGES = (
     *((24, 1, False, "relu"), (40, 2, True, "relu")),
@@ -86,13 +87,13 @@ class OFAMobileNetV3(SharedNormNetwork):
     ):
         images, x = blocks.image_input(self.arguments)
         sides = sides or images.shape[1:2]
-        checks.check_positive(stem=stem, stem_strides=stem_strides, head=head, draws=draws + 1)
+        check_positive(stem=stem, stem_strides=stem_strides, head=head, draws=draws + 1)
         choices = {"kernels": kernels, "expansions": expansions, "depths": depths}
         for key, values in {**choices, "sides": sides}.items():
-            checks.check_positive(**{key: values})
-            checks.check(checks.is_ascending(values), "ascending choices", **{key: values})
+            check_positive(**{key: values})
+            check(is_ascending(values), "ascending choices", **{key: values})
         digits = max(*kernels, *expansions, *depths) < 10
-        checks.check(
+        check(
             digits and all(kernel % 2 for kernel in kernels),
             "odd kernels, and kernels, expansions and depths below 10",
             **choices,
@@ -180,8 +181,8 @@ def _named(space, names):
     """The `Submodel` of each name, in the order of their multiply-adds."""
     submodels = [space.parse(name) for name in names] if names else [*space.ends]
     counts = space.multiply_adds([space.row(submodel) for submodel in submodels]).numpy()
-    checks.check(
-        submodels[-1] == space.ends[1] and checks.is_ascending(counts.tolist()),
+    check(
+        submodels[-1] == space.ends[1] and is_ascending(counts.tolist()),
         f"sub-models ascending in multiply-adds, {space.ends[1].name} the last",
         named=names,
         multiply_adds=counts.tolist(),

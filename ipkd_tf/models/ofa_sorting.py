@@ -7,10 +7,9 @@ import numpy as np
 
 
 def sort_channels(network, space, expansions):
-    """Sorts the middle channels of all blocks, most important ones first.
+    """Sorts the middle channels of all blocks by the L1 norm of what the projection does with them.
 
-    The importance of a channel is the L1 norm of what the projection does with it. The leading
-    channels that make the given expansions stay the leading ones, sorted among themselves.
+    The leading channels that make the given expansions stay the leading ones, sorted among them.
     """
     for block in itertools.chain(*space.blocks):
         widths = [block.middle(expansion) for expansion in expansions]

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import checks
 from ipkd_tf.models.flexible import Submodel
 from ipkd_tf.models.slimmable_layers import round_to_8
+from ipkd_tf.output.checks import check
 
 _ALIKE = re.compile(r"k(\d)_e(\d)_d(\d)(?:_r(\d+))?")
 _STAGES = re.compile(r"(k\d+e\d+(?:_k\d+e\d+)*)(?:_r(\d+))?")
@@ -51,8 +51,7 @@ class Space:
     """All choices of depth (per stage), kernel and expansion (per block) and image side.
 
     A sub-model is a row of positions, one for each gene, such as `depth_1` or `kernel_1_2`, in its
-    ascending choices: 0 for the smallest. `blocks` are those of the deepest sub-model by stage,
-    `ends` the smallest and the largest `Submodel`.
+    ascending choices. `blocks` are those of the deepest by stage, `ends` the extreme `Submodel`s.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class Space:
         unknown = {
             gene: value for gene, value in genes.items() if value not in self.genes.get(gene, ())
         }
-        checks.check(
+        check(
             not unknown and len(genes) == len(self.genes),
             f"a choice for each of {', '.join(self.genes)}, as space() lists them",
             genes=unknown or genes,
@@ -167,8 +166,8 @@ class Space:
     def active_blocks(self, row):
         """Lists (block, position of its kernel, of its expansion, whether it is computed).
 
-        Blocks that are certainly not are left out. Of a row that is a tensor `[genes]` positions
-        are scalar tensors, and so is whether a block counts that not all sub-models have.
+        Blocks that are certainly not are left out; of a row that is a tensor, all but blocks are
+        tensors.
         """
         positions = row if isinstance(row, list) else tf.unstack(row)
         positions = dict(zip(self.genes, positions, strict=True))

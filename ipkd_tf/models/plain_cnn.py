@@ -4,7 +4,8 @@ import re
 
 import keras
 
-from ipkd_tf.models import blocks, checks, flexible, layers
+from ipkd_tf.models import blocks, flexible, layers
+from ipkd_tf.output.checks import check, is_ascending
 
 # By the number of classes and of convolutions, in the notation of the paper's tables.
 LAYOUTS = {
@@ -66,44 +67,37 @@ class PlainCNN(flexible.FlexibleNetwork):
         name=None,
     ):
         images, x = blocks.image_input(self.arguments)
-        convs, hidden = _parse(layout or _layout(depth, num_classes), images.shape[1:3])
-        _check_exits(exits, len(convs))
+        layouts = LAYOUTS[100 if num_classes >= 100 else 10]
+        expected = "2, 4, 6, 8 or 10 convolutions, or a layout"
+        check(layout or depth in layouts, expected, depth=depth)
+        convs, hidden = _parse(layout or layouts[depth], images.shape[1:3])
+        check(
+            all(isinstance(number, int) for number in exits)
+            and is_ascending((0, *exits, len(convs))),
+            f"numbers of convolutions below the network's {len(convs)}, ascending",
+            exits=exits,
+        )
         outputs = _plain_cnn(x, convs, hidden, exits, num_classes)
         names = [f"layers_{number}" for number in (*exits, len(convs))] if exits else ["network"]
         super().__init__(inputs=images, outputs=outputs, submodels=names, name=name)
 
 
-def _layout(depth, num_classes):
-    layouts = LAYOUTS[100 if num_classes >= 100 else 10]
-    checks.check(depth in layouts, "2, 4, 6, 8 or 10 convolutions, or a layout", depth=depth)
-    return layouts[depth]
-
-
 def _parse(layout, sides):
     """Channels of each convolution with whether a pool follows, and units of the hidden layers."""
-    checks.check(
+    check(
         re.fullmatch(r"[1-9]\d*( M)?( [1-9]\d*( M)?)*( FC[1-9]\d*)*", layout),
         "channels of convolutions, each with or without M for a pool after it, then FC and units "
         "of dense layers, such as 16 16 M 32 M FC64",
         layout=layout,
     )
     smallest = 2 ** layout.count("M")
-    checks.check(
+    check(
         min(sides) >= smallest,
         f"images of at least {smallest} pixels a side for the pools of {layout}",
         image_size=sides,
     )
     convs = [(int(channels), bool(pool)) for channels, pool in re.findall(r"\b(\d+)( M)?", layout)]
     return convs, [int(units) for units in re.findall(r"FC(\d+)", layout)]
-
-
-def _check_exits(exits, convs):
-    whole = all(isinstance(number, int) for number in exits)
-    checks.check(
-        whole and checks.is_ascending((0, *exits, convs)),
-        f"numbers of convolutions below the network's {convs}, ascending",
-        exits=exits,
-    )
 
 
 def _plain_cnn(x, convs, hidden, exits, num_classes):

@@ -7,7 +7,7 @@ import zipfile
 
 import keras
 
-from ipkd_tf.models import checks, keras_hooks, trained
+from ipkd_tf.models import keras_hooks, trained
 from ipkd_tf.models.cnmm import CNMM
 from ipkd_tf.models.densenet import DenseNet
 from ipkd_tf.models.hne_resnet import HNEResNet
@@ -18,6 +18,7 @@ from ipkd_tf.models.resnet import ResNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
 from ipkd_tf.models.sp_resnet import SPResNet
 from ipkd_tf.models.us_mobilenet_v1 import USMobileNetV1
+from ipkd_tf.output.checks import check, explained
 
 SMALL_BLOCKS = ((64, 2), (128, 2), (128, 1), (256, 2), (256, 1))
 
@@ -117,36 +118,23 @@ def from_preset(name, **arguments):
         >>> from_preset("my_package.my_net:MyNet", num_classes=3)
     """
     if name in trained.names():
-        if arguments:
-            raise ValueError(
-                f"Expected no arguments: {name} is trained, and has those it was trained with. "
-                f"Received: arguments={arguments}"
-            )
+        expected = f"no arguments: {name} is trained, and has those it was trained with"
+        check(not arguments, expected, arguments=arguments)
         return load(trained.find(name) / "best.keras")
     family, preset = PRESETS.get(name) or (imported(name), {})
     arguments = {**preset, **arguments}
-    try:
+    with explained(TypeError, f"arguments that {name} takes", arguments=arguments):
         inspect.signature(family).bind(**arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"Expected arguments that {name} takes ({error}). Received: arguments={arguments}"
-        ) from error
     return family(**arguments)
 
 
 def imported(path):
     """Returns what `package.module:Class` names; importing it makes the class known to Keras."""
     module, _, attribute = path.partition(":")
-    checks.check(
-        attribute, f"a model from {', '.join(PRESETS)}, or package.module:Class", model=path
-    )
-    try:
+    check(attribute, f"a model from {', '.join(PRESETS)}, or package.module:Class", model=path)
+    expected = "a class that can be imported, as package.module:Class, from here"
+    with explained((ImportError, AttributeError), expected, model=path):
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"Expected a class that can be imported, as package.module:Class, from here ({error}). "
-            f"Received: model={path!r}"
-        ) from error
 
 
 def load(path, family=None):
@@ -171,8 +159,8 @@ def load(path, family=None):
     path = pathlib.Path(path)
     if family is not None:
         imported(family)
-    checks.check(path.is_file(), "a .keras file, found none", path=str(path))
-    checks.check(
+    check(path.is_file(), "a .keras file, found none", path=str(path))
+    check(
         zipfile.is_zipfile(path),
         "a whole .keras file; this one is cut off or of another kind: copy it again",
         path=str(path),

@@ -9,6 +9,7 @@ from ipkd_tf.models import graph
 from ipkd_tf.models.msdnet import MSDNet
 from ipkd_tf.models.slimmable_mobilenet_v1 import SlimmableMobileNetV1
 from ipkd_tf.models.us_mobilenet_v1 import USMobileNetV1
+from ipkd_tf.output.checks import check
 
 _STEPS = "num_batches_tracked"  # Counted by PyTorch's normalisation, which makes no use of it.
 _NORM = {
@@ -22,11 +23,8 @@ _NORM = {
 class Part(typing.NamedTuple):
     """What a tensor of PyTorch is of ours: a slice of the last axis of a variable.
 
-    Attributes:
-        variable: `keras.Variable`.
-        channels: The slice.
-        shift: Whether the tensor is what a convolution adds before the normalisation whose mean the
-            variable is; ours adds nothing, and its mean is less by as much.
+    `shift`: it is what a convolution adds before the normalisation whose mean the variable is; ours
+    adds nothing, and its mean is less by as much.
     """
 
     variable: keras.Variable
@@ -64,23 +62,10 @@ class Part(typing.NamedTuple):
 
 
 def state_dict(network):
-    """Returns the weights of a network as its PyTorch program names and orders them.
+    """Returns the weights of an MSDNet or (universally) slimmable MobileNet-V1 as PyTorch has them.
 
-    Args:
-        network: An `MSDNet`, `SlimmableMobileNetV1` or `USMobileNetV1`.
-
-    Returns:
-        Dict of name to numpy array, as `model.state_dict()` there, on one device.
-
-    Raises:
-        ValueError: The network is of another family, or one that the program does not build.
-
-    Example:
-        >>> state = state_dict(ipkd_tf.models.MSDNet())
-        >>> state["blocks.0.0.layers.0.net.0.weight"].shape
-        (16, 3, 3, 3)
-
-    Source: the names of kalviny/MSDNet-PyTorch and JiahuiYu/slimmable_networks.
+    A dict of name to numpy array, as `model.state_dict()` on one device, of kalviny/MSDNet-PyTorch
+    or JiahuiYu/slimmable_networks; ValueError for what these do not build.
     """
     parts = _parts(network)
     state = {name: part.read() for name, part in parts.items()}
@@ -89,35 +74,22 @@ def state_dict(network):
 
 
 def load_state_dict(network, state):
-    """Sets all weights of a network to those of its PyTorch program.
+    """Sets all weights of a network to those of its PyTorch program, as `state_dict` returns them.
 
-    Args:
-        network: As for `state_dict`, built with the arguments of the PyTorch network.
-        state: Dict of name to array, as `state_dict` returns it; `module.` before each name, as
-            PyTorch's parallel models have it, does not matter.
-
-    Raises:
-        ValueError: A name is missing, left over, or of another shape.
-
-    Example:
-        >>> load_state_dict(network, {k: v.numpy() for k, v in torch_model.state_dict().items()})
+    `module.` before each name, as of PyTorch's parallel models, does not matter. ValueError where a
+    name is missing, left over, or of another shape.
     """
     parts = _parts(network)
     state = {name.removeprefix("module."): np.asarray(value) for name, value in state.items()}
     state = {name: value for name, value in state.items() if not name.endswith(_STEPS)}
     missing, unknown = parts.keys() - state.keys(), state.keys() - parts.keys()
-    if missing or unknown:
-        raise ValueError(
-            f"Expected the weights of a {type(network).__name__} with these arguments; choose "
-            f"those of the PyTorch network. Received: missing={sorted(missing)[:3]} "
-            f"({len(missing)}), left over={sorted(unknown)[:3]} ({len(unknown)})"
-        )
+    expected = f"all weights of a {type(network).__name__} and no others; choose the arguments of "
+    expected += f"the PyTorch network ({len(missing)} are missing, {len(unknown)} left over)"
+    received = {"missing": sorted(missing)[:3], "unknown": sorted(unknown)[:3]}
+    check(not missing and not unknown, expected, **received)
     for name, part in parts.items():
-        if state[name].shape != part.shape:
-            raise ValueError(
-                f"Expected {name} of shape {part.shape}; choose the arguments of the PyTorch "
-                f"network. Received: shape={state[name].shape}"
-            )
+        expected = f"{name} of shape {part.shape}; choose the arguments of the PyTorch network"
+        check(state[name].shape == part.shape, expected, shape=state[name].shape)
     for name, part in parts.items():
         part.write(state[name])
     graph.finalize(network)
@@ -212,12 +184,10 @@ def _msdnet(network):
 def _check_every_layer_is_read(layout):
     every = [layer for block in layout.block_layers() for layer in block]
     for after, layer in enumerate(reversed(every)):
-        if layer.finest_out < layout.scales - 1 - after:
-            raise ValueError(
-                "Expected an MSDNet whose every feature some exit reads: ours leaves the others "
-                "out, the PyTorch program does not; give it more layers. "
-                f"Received: {len(every)} layers at {layout.scales} scales"
-            )
+        expected = "an MSDNet whose every feature some exit reads: ours leaves others out, the "
+        expected += "PyTorch program does not; give it more layers"
+        fits = layer.finest_out >= layout.scales - 1 - after
+        check(fits, expected, layers=len(every), scales=layout.scales)
 
 
 def _msdnet_layer(network, layer, scale, name, conv_norm):

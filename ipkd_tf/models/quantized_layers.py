@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import blocks, checks, layers
+from ipkd_tf.models import blocks, layers
+from ipkd_tf.output.checks import check
 
 FLOAT = 32  # The number of bits at which nothing is quantised.
 SCHEMES = ("nested", "dorefa")
@@ -34,7 +35,7 @@ class Codes:
         """Returns the codes at fewer bits, which nested ones hold as their leading bits."""
         if bits == self.bits:
             return self
-        checks.check(
+        check(
             self.scheme == "nested" and 1 <= bits < self.bits,
             f"1 to {self.bits} bits, all of them unless the scheme is nested",
             bits=bits,
@@ -62,12 +63,7 @@ def encode(unit, bits, scheme):
 def quantize_weight(weight, bits, scheme):
     """Returns a weight at some bits, with the gradient of the tensor before the rounding.
 
-    u = tanh(w) / (2 max |tanh(w)|) + 1/2 is quantised, and scaled by the constant mean |w|. At 32
-    bits it is the weight itself.
-
-    Example:
-        >>> quantize_weight(tf.constant([-1.0, -0.5, 0.0, 0.5, 1.0]), 1, "dorefa")
-        [-0.6, -0.6, -0.6, 0.6, 0.6]
+    u = tanh(w) / (2 max |tanh(w)|) + 1/2 is quantised, and scaled by the constant mean |w|.
     """
     if bits == FLOAT:
         return weight
@@ -95,14 +91,10 @@ def _straight_through(x, quantized):
 
 
 def quantize_activation(x, bits):
-    """Returns activations at some bits: rounded to 2^bits levels from 0 to 1, computed in float32.
+    """Returns activations rounded to 2^bits levels from 0 to 1, computed in float32.
 
-    The gradient is 1 inside and 0 outside. At 32 bits it is the tensor itself. On a symbolic
-    tensor these are operations of Keras, which a saved model holds by itself.
-
-    Example:
-        >>> quantize_activation(tf.constant([-0.2, 0.3, 0.9, 1.7]), 2)
-        [0.0, 0.3333333, 1.0, 1.0]
+    The gradient is 1 inside and 0 outside. These are operations of Keras, which a saved model
+    holds.
     """
     if bits == FLOAT:
         return x
@@ -118,14 +110,7 @@ def quantize_activation(x, bits):
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class QuantizedConv2D(keras.layers.Layer):
-    """A convolution without bias whose kernel and input are quantised to the bits of the call.
-
-    One float kernel serves all. Pads as Keras does with `padding="same"`.
-
-    Example:
-        >>> conv = QuantizedConv2D(16, 3)
-        >>> coarse, exact = conv(features, bits=2), conv(features, bits=32)
-    """
+    """A "same" convolution without bias; kernel and input are quantised to the bits of the call."""
 
     def __init__(self, filters, kernel_size=3, strides=1, scheme="nested", **kwargs):
         super().__init__(**kwargs)
@@ -156,10 +141,9 @@ class QuantizedConv2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class ReproducibleNormalization(layers.BatchNormalization):
-    """Batch normalisation that in inference rounds exactly as Keras's own.
+    """Batch normalisation that in inference rounds exactly as Keras's own does in a sub-model.
 
-    Where activations are quantised a last bit may move one over a step. So the network does what a
-    sub-model of Keras's layers does, operation by operation.
+    Where activations are quantised a last bit may move one over a step.
     """
 
     def call(self, inputs, training=None, mask=None):

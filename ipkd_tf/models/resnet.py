@@ -2,7 +2,8 @@
 
 import keras
 
-from ipkd_tf.models import blocks, checks, flexible, layers
+from ipkd_tf.models import blocks, flexible, layers
+from ipkd_tf.output.checks import check, check_positive
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
@@ -50,9 +51,9 @@ class ResNet(flexible.FlexibleNetwork):
 
 def count_blocks(depth, channels):
     """How many blocks each stage has; ValueError unless they come out even."""
-    checks.check_positive(depth=depth, channels=channels)
+    check_positive(depth=depth, channels=channels)
     each = 2 * len(channels)
-    checks.check(
+    check(
         depth % each == 2 and depth > 2,
         f"a depth of 2 and {each} for each block of a stage, such as {each + 2} or {2 * each + 2}",
         depth=depth,

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import checks, flexible, recalibration
+from ipkd_tf.models import flexible, keras_hooks
 from ipkd_tf.models.slimmable_layers import channels, leading
+from ipkd_tf.output import counter
+from ipkd_tf.output.checks import check
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
@@ -13,15 +15,8 @@ class SharedBatchNormalization(keras.layers.Layer):
     """Normalises the leading channels with one scale and offset for all sub-models.
 
     Training uses the statistics of the batch and keeps none: those of one sub-model would be wrong
-    for the others. They are estimated for each after training, and kept for the named ones.
-    `sizes` are the channels of each named sub-model; 0 for one that has no such layer.
-
-    Example:
-        >>> norm = SharedBatchNormalization([8, 16])
-        >>> norm(features_16, training=True)  # by the batch
-        >>> norm(features_8, submodel=0)  # by the statistics of sub-model 0
-
-    Source: Yu & Huang, Universally Slimmable Networks, ICCV 2019, section 3.2.
+    for the others. They are estimated for each after training, and kept for the named ones, whose
+    channels are `sizes`; 0 for one that has no such layer. (Yu & Huang, ICCV 2019, section 3.2.)
     """
 
     def __init__(self, sizes, epsilon=1e-5, **kwargs):
@@ -45,10 +40,7 @@ class SharedBatchNormalization(keras.layers.Layer):
         ]
 
     def call(self, inputs, submodel=None, training=None):
-        """Normalises the leading channels, in inference by the statistics of a named sub-model.
-
-        `submodel` is its number; None for the statistics of the batch, as in training.
-        """
+        """Normalises by a named sub-model's statistics; in training, and for None, by the batch."""
         inputs = tf.cast(inputs, self.compute_dtype)
         gamma, beta = (leading(weight, channels(inputs)) for weight in (self.gamma, self.beta))
         by_batch = training or submodel is None
@@ -103,11 +95,7 @@ def draw_uniform(seed, step, shape, low=0.0, high=1.0, dtype=tf.float32):
 
 
 class SharedNormNetwork(flexible.FlexibleNetwork):
-    """A family whose normalisations are `SharedBatchNormalization`, named as in `build_submodel`.
-
-    The statistics of named sub-models are weights, saved with the network; those of others last as
-    long as the object.
-    """
+    """A family of `SharedBatchNormalization`, which keeps other than named statistics in memory."""
 
     needs_recalibration = True
 
@@ -131,7 +119,7 @@ class SharedNormNetwork(flexible.FlexibleNetwork):
             known = [weight.numpy() for weight in weights]
         else:
             known = self._statistics_of_others.get(submodel, {}).get(norm.name)
-        checks.check(
+        check(
             known is not None and np.any(known[1]),
             "a sub-model whose normalisation statistics are known; call "
             f"recalibrate({submodel.name!r}, batches of training images) before",
@@ -140,10 +128,7 @@ class SharedNormNetwork(flexible.FlexibleNetwork):
         return known
 
     def recalibrate(self, which, batches):
-        """Estimates the normalisation statistics of one sub-model from training images.
-
-        `batches` are images `[batch, height, width, channels]` in 0..255, such as ten times 200.
-        """
+        """Estimates the statistics of one sub-model from batches of images in 0..255."""
         submodel = self.resolve(which)
         model = self.build_submodel(submodel)
         norms = [n for n in model.layers if isinstance(n, keras.layers.BatchNormalization)]
@@ -153,7 +138,7 @@ class SharedNormNetwork(flexible.FlexibleNetwork):
                     weight.assign(values)
             elif layer.weights:
                 layer.set_weights(self.weights_of(submodel, layer))
-        recalibration.estimate_statistics(model, batches)
+        estimate_statistics(model, batches)
         estimated = {n.name: (n.moving_mean.numpy(), n.moving_variance.numpy()) for n in norms}
         if submodel.name not in self.submodel_names:
             self._statistics_of_others[submodel] = estimated
@@ -162,3 +147,29 @@ class SharedNormNetwork(flexible.FlexibleNetwork):
         for name, values in estimated.items():
             for weight, value in zip(self.get_layer(name).statistics[number], values, strict=True):
                 weight.assign(value)
+
+
+def estimate_statistics(model, batches):
+    """Sets a model's batch normalisations to the averages of means and variances of the batches.
+
+    Every layer sees what the layers before it make of the batch itself. Dropout is off. (Yu &
+    Huang, Universally Slimmable Networks, ICCV 2019, section 3.2.)
+    """
+    layers = list(keras_hooks.flatten_layers(model))
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    dropouts = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
+    before = [norm.momentum for norm in norms], [dropout.rate for dropout in dropouts]
+    _set(dropouts, "rate", [0.0] * len(dropouts))
+    batch = None
+    for batch, images in enumerate(counter.track(batches, "estimating statistics", "batches")):
+        # The average of batch + 1 values from that of the first ones and the last.
+        _set(norms, "momentum", [batch / (batch + 1)] * len(norms))
+        model(images, training=True)
+    _set(norms, "momentum", before[0])
+    _set(dropouts, "rate", before[1])
+    check(batch is not None, "at least one batch of training images", batches=[])
+
+
+def _set(layers, attribute, values):
+    for layer, value in zip(layers, values, strict=True):
+        setattr(layer, attribute, value)

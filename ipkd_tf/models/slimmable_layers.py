@@ -58,13 +58,9 @@ class SlicedLayer(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class SlimmableConv2D(SlicedLayer):
-    """Convolution without bias whose kernel's leading slice `[..., :in, :filters]` serves a width.
+    """Convolution without bias; the kernel's leading slice `[..., :in, :filters]` serves a width.
 
     Channels and filters are those of the widest network; pads as Keras does with `padding="same"`.
-
-    Example:
-        >>> conv = SlimmableConv2D(32, 64, 3)
-        >>> narrow = conv(images_with_8_channels, filters=16)  # uses kernel[:, :, :8, :16]
     """
 
     def __init__(
@@ -99,11 +95,7 @@ class SlimmableConv2D(SlicedLayer):
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class SlimmableDepthwiseConv2D(SlicedLayer):
-    """Depthwise convolution whose leading channels serve every width; see `SlimmableConv2D`.
-
-    Example:
-        >>> SlimmableDepthwiseConv2D(64)(images_with_16_channels)  # uses kernel[:, :, :16]
-    """
+    """Depthwise convolution whose leading channels serve every width; see `SlimmableConv2D`."""
 
     def __init__(
         self, channels, kernel_size=3, strides=1, kernel_initializer="glorot_uniform", **kwargs
@@ -136,13 +128,7 @@ def convolve_depthwise(inputs, kernel, strides):
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class SlimmableDense(SlicedLayer):
-    """Dense layer with bias whose leading input rows serve every width.
-
-    All units stay at every width, unless a call says otherwise.
-
-    Example:
-        >>> SlimmableDense(1024, 10)(features_256)  # uses kernel[:256]
-    """
+    """Dense layer whose leading input rows serve every width; a call may take fewer units."""
 
     def __init__(self, in_features, units, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)

@@ -5,7 +5,7 @@ import functools
 
 import keras
 
-from ipkd_tf.models import checks, flexible, layers
+from ipkd_tf.models import flexible, layers
 from ipkd_tf.models.blocks import PlainLayers, image_input, name_logits
 from ipkd_tf.models.slimmable_layers import (
     SlimmableConv2D,
@@ -13,6 +13,7 @@ from ipkd_tf.models.slimmable_layers import (
     SlimmableDepthwiseConv2D,
     round_to_8,
 )
+from ipkd_tf.output.checks import check, check_positive, is_ascending
 
 BLOCKS = (
     *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1)),
@@ -93,12 +94,12 @@ def build_plain(settings, submodel):
 
 def check_input(settings):
     """As `image_input`, once the other arguments of the family are in range."""
-    checks.check_positive(stem=settings["stem"], stem_strides=settings["stem_strides"])
+    check_positive(stem=settings["stem"], stem_strides=settings["stem_strides"])
     for block in settings["blocks"]:
-        checks.check_positive(blocks=block)
+        check_positive(blocks=block)
     widths = settings["widths"]
-    checks.check(
-        widths and checks.is_ascending(widths) and 0 < widths[0] <= widths[-1] <= 1,
+    check(
+        widths and is_ascending(widths) and 0 < widths[0] <= widths[-1] <= 1,
         "width multipliers above 0 and up to 1, ascending, such as 0.25,0.5,0.75,1.0",
         widths=widths,
     )
@@ -116,10 +117,7 @@ def at_width(width):
 
 
 def mobilenet(x, settings, at, make):
-    """The graph of one width, from normalised images to logits.
-
-    `at` gives the channels of a layer at that width, `make` supplies the layers.
-    """
+    """The graph of one width from images to logits; `at` gives channels, `make` layers."""
     x = make.conv(x, "stem", at(settings["stem"]), 3, settings["stem_strides"])
     x = _norm_relu6(x, "stem", make)
     for number, (channels, strides) in enumerate(settings["blocks"], 1):

@@ -5,8 +5,9 @@ import re
 
 import keras
 
-from ipkd_tf.models import blocks, checks, cost, flexible, resnet
+from ipkd_tf.models import blocks, cost, flexible, resnet
 from ipkd_tf.models import quantized_layers as quantized
+from ipkd_tf.output.checks import check, check_choice, is_ascending
 
 _QUANTIZED = re.compile(r"stage_\d+_block_\d+_conv_\d+")
 
@@ -85,7 +86,13 @@ class SPResNet(flexible.FlexibleNetwork):
         scheme="nested",
         name=None,
     ):
-        _check_precisions(bits, scheme)
+        known = (*range(1, 9), quantized.FLOAT)
+        check(
+            bits and is_ascending(bits) and all(isinstance(b, int) and b in known for b in bits),
+            "numbers of bits from 1 to 8 and 32, ascending, such as 1,2,4,8,32",
+            bits=bits,
+        )
+        check_choice(quantized.SCHEMES, scheme=scheme)
         resnet.count_blocks(depth, channels)  # refuses a depth out of range, before all else
         shared = {}
         precisions = [_LayersAtPrecision(shared, b, num_classes, scheme) for b in bits]
@@ -120,17 +127,6 @@ class SPResNet(flexible.FlexibleNetwork):
 
 def _submodel_at(bits):
     return flexible.Submodel(f"bits_{bits}", (bits,))
-
-
-def _check_precisions(bits, scheme):
-    known = (*range(1, 9), quantized.FLOAT)
-    checks.check(
-        bits and checks.is_ascending(bits) and all(isinstance(b, int) and b in known for b in bits),
-        "numbers of bits from 1 to 8 and 32, ascending, such as 1,2,4,8,32",
-        bits=bits,
-    )
-    schemes = quantized.SCHEMES
-    checks.check(scheme in schemes, f"a scheme from {', '.join(schemes)}", scheme=scheme)
 
 
 class _LayersAtPrecision:

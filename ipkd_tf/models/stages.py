@@ -6,6 +6,7 @@ import dataclasses
 import keras
 
 from ipkd_tf.models import flexible, graph
+from ipkd_tf.output.checks import check
 
 IMAGE = "image"
 
@@ -67,23 +68,13 @@ class Piece:
 def partition(network):
     """Cuts a network into one stage for each output.
 
-    Stage k computes what output k needs and no earlier stage has computed. The stages in a row
-    compute each operation of the network at most once, and the same logits. Exits continue where
-    the one before stopped; widths share no more than the normalised image. The part of a stage
-    that only its own output needs is its head, which may be left out. ValueError unless the network
-    has one input, and one output of logits for each sub-model.
-
-    Example:
-        >>> tensors = {"image": tf.constant(images)}
-        >>> for stage in partition(network):
-        ...     logits, tensors = stage.run(tensors)
+    Stage k computes what output k needs and no earlier stage has computed: in a row they compute
+    each operation of the network at most once, and the same logits. The part of a stage that only
+    its own output needs is its head, which may be left out.
     """
     names = flexible.names(network)
-    if len(network.inputs) != 1:
-        raise ValueError(
-            f"Expected a network of one input, images. Received: network={network.name!r} with "
-            f"{len(network.inputs)} inputs"
-        )
+    inputs = len(network.inputs)
+    check(inputs == 1, "a network of one input, images", network=network.name, inputs=inputs)
     observed = _Graph(network)
     parts = observed.parts()
     return tuple(_stage(observed, parts, index, name) for index, name in enumerate(names))

@@ -5,11 +5,11 @@ import re
 import keras
 import tensorflow as tf
 
-from ipkd_tf.models import checks
 from ipkd_tf.models import slimmable_mobilenet_v1 as slimmable
 from ipkd_tf.models.blocks import prepare
 from ipkd_tf.models.shared_norm import SharedBatchNormalization, SharedNormNetwork, draw_uniform
 from ipkd_tf.models.slimmable_mobilenet_v1 import at_width
+from ipkd_tf.output.checks import check
 
 _NAME = re.compile(r"(?:width_)?(\d*\.?\d+)")
 
@@ -61,7 +61,7 @@ class USMobileNetV1(SharedNormNetwork):
         name=None,
     ):
         images, x = slimmable.check_input(self.arguments)
-        checks.check(
+        check(
             len(widths) > 1 and isinstance(draws, int) and draws >= 0,
             "two widths or more, the ends of the range, and a number of draws",
             widths=widths,
@@ -81,7 +81,7 @@ class USMobileNetV1(SharedNormNetwork):
         if match is None:
             return None
         width, (low, *_, high) = float(match[1]), self.arguments["widths"]
-        checks.check(
+        check(
             low <= width <= high,
             f"a width from {low} to {high}, such as width_{high}",
             submodel=name,
@@ -135,10 +135,7 @@ def _at_tensor(width):
 
 
 class _SharedLayers(slimmable.SharedLayers):
-    """The same with normalisations that all widths share.
-
-    They normalise by the batch, or `of` a named width by its statistics.
-    """
+    """The same with normalisations all widths share, by the batch or `of` a named width."""
 
     def __init__(self, settings, submodels):
         super().__init__(settings)

@@ -21,10 +21,7 @@ def shown(whether=True):
 
 
 def track(items, what, unit="images"):
-    """Yields the items, and says how many are done.
-
-    What is tracked meanwhile is silent, and so are items whose number is not known.
-    """
+    """Yields the items, and says how many are done; what is tracked meanwhile is silent."""
     global _busy
     try:
         total = len(items)
@@ -42,10 +39,7 @@ def track(items, what, unit="images"):
 
 
 def count(what, unit="images"):
-    """A function of (how many are done, how many there are).
-
-    It says nothing in the first seconds, and so nothing at all of what is quick.
-    """
+    """A function of (how many are done, how many there are), silent in the first seconds."""
     if not _shown or _busy:
         return lambda done, total: None
     bar, start, pause = None, time.monotonic(), _FIRST
@@ -59,7 +53,10 @@ def count(what, unit="images"):
             if last:
                 bar.close()
         elif now - said > pause and sys.stdout.isatty():
-            bar = _bar(what, unit, done, total)
+            import tqdm
+
+            settings = {"unit": f" {unit}", "file": sys.stdout, "dynamic_ncols": True}
+            bar = tqdm.tqdm(desc=what, total=total, initial=done, **settings)
         elif now - said > pause or (last and said > start):
             seconds = (now - start) * (1 if last else total / done - 1)
             clock = f"{datetime.timedelta(seconds=round(seconds))} {'in all' if last else 'left'}"
@@ -67,13 +64,6 @@ def count(what, unit="images"):
             said, pause = now, min(2 * pause, _SELDOM)
 
     return tell
-
-
-def _bar(what, unit, done, total):
-    import tqdm
-
-    settings = {"desc": what, "unit": f" {unit}", "file": sys.stdout, "dynamic_ncols": True}
-    return tqdm.tqdm(total=total, initial=done, **settings)
 
 
 def say(text):

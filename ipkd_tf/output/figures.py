@@ -11,10 +11,7 @@ LINES = ("-", "--", "-.", ":")
 
 
 def figure(panels, title, size=(6, 4.5), **layout):
-    """A figure of panels side by side, or (rows, columns) of them, with grids; and their axes.
-
-    `size` is a panel's in inches, `layout` the `sharex` and `sharey` of `Figure.subplots`.
-    """
+    """A figure of panels side by side, or (rows, columns) of them, with grids; and their axes."""
     # Without pyplot: no display is needed and no figure stays open.
     from matplotlib.figure import Figure
 
@@ -33,10 +30,7 @@ def plain(text):
 
 
 def style(number, count, label=None):
-    """Keywords of `Axes.plot` for a line of several: lightness, marker and dashes tell it apart.
-
-    Lines become darker; the last one is the strongest.
-    """
+    """Keywords of `Axes.plot` for a line of several, which become darker one by one."""
     from matplotlib import colormaps
 
     # cividis grows steadily in lightness and looks alike to all; its pale end is left out.
@@ -69,17 +63,16 @@ def name_points(axes, names, x, y):
     axes.margins(x=0.15, y=0.15)
 
 
-def log_scale(axes, which="x"):
-    """A logarithmic axis with few ticks, written as plain numbers; call it after plotting."""
+def log_scale(axes):
+    """A logarithmic x-axis with few ticks, written as plain numbers; call it after plotting."""
     from matplotlib import ticker
 
-    axes.set(**{f"{which}scale": "log"})
-    axis = getattr(axes, f"{which}axis")
-    low, high = getattr(axes, f"get_{which}lim")()
+    axes.set(xscale="log")
+    low, high = axes.get_xlim()
     subs = (1, 1.5, 2, 3, 4, 5, 7) if high < 10 * low else (1, 2, 5) if high < 1e3 * low else (1,)
-    axis.set_major_locator(ticker.LogLocator(subs=subs))
-    axis.set_major_formatter("{x:,.10g}")
-    axis.set_minor_locator(ticker.NullLocator())
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter("{x:,.10g}")
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def save(figure, path):

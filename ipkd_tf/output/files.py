@@ -14,17 +14,14 @@ _ASIDE, _REPLACED = ".partial-", ".replaced-"
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yields a path of the same name to write a file or a directory to.
+    """Yields a path of the same name to write a file or a directory to; makes those above it.
 
     It takes the place of `path`, and of what was there, only when the block ends without error;
-    then it survives a power failure, too. A link stays a link, a file keeps its mode. Several
-    processes may write to one path: the last one to end wins.
-
-    Example:
-        >>> with replacing("result.json") as aside:
-        ...     aside.write_text("{}")
+    then it survives a power failure, too. A link stays a link, a file keeps its mode; of several
+    processes the last one wins.
     """
     name, path = pathlib.Path(path).name, pathlib.Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=_ASIDE, dir=path.parent) as directory:
         aside = pathlib.Path(directory, name)
         try:
@@ -57,10 +54,7 @@ def _exchange(new, old):
 
 
 def remove_leftovers(directory, names=None):
-    """Removes what was left by processes killed while they wrote files of these names (patterns).
-
-    None: files of any name. Nobody else may write such files meanwhile.
-    """
+    """Removes what processes left that were killed while they wrote such files (patterns)."""
     directory = pathlib.Path(directory)
     for path in directory.glob(f"{_ASIDE}*"):
         if names is None or any(next(path.glob(name), None) for name in names):
@@ -91,19 +85,23 @@ def _synchronize(path):
 
 
 @contextlib.contextmanager
-def locked(directory):
-    """Inside the block a directory belongs to this caller alone; whoever comes second waits.
+def locked(path, wait=True):
+    """Inside the block a directory, or file, is this caller's; others wait or get BlockingIOError.
 
-    The operating system takes the lock back when a process ends in whatever way. Where there are
-    no locks (Windows, some network file systems) nobody waits.
+    Where there are no locks (Windows, of directories some network file systems) neither happens.
     """
     descriptor = None
-    with contextlib.suppress(ImportError, OSError):
-        import fcntl
-
-        descriptor = os.open(directory, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
+        try:
+            import fcntl
+
+            mode = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT
+            descriptor = os.open(path, mode)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except (ImportError, OSError):
+            pass
         yield
     finally:
         if descriptor is not None:

@@ -14,25 +14,16 @@ _LATEX = {sign: f"\\{sign}" for sign in "_%&#${}"} | {
 }
 
 
-def percent(share, digits=2):
+def percent(share):
     """A share as text in percent, without the sign: the head of the column has it."""
-    return f"{100 * share:.{digits}f}"
+    return f"{100 * share:.2f}"
 
 
 def text(rows, columns, style="plain"):
-    """Rows as an aligned table; texts to the left, numbers to the right.
+    """Rows, dicts, as an aligned table; texts to the left, numbers to the right.
 
-    Args:
-        rows: Dicts. What is missing or None is shown as "-", a text as it is.
-        columns: `(head, key, format)` of each column, `format` a text such as "{:,}" or a function
-            from the value to text such as `percent`.
-        style: Of tabulate: `plain`, or `pipe` for Markdown.
-
-    Example:
-        >>> print(text([{"name": "exit_1", "accuracy": 0.5}], [("sub-model", "name", "{}"),
-        ...     ("accuracy %", "accuracy", percent)]))
-        sub-model      accuracy %
-        exit_1              50.00
+    `columns` are (head, key, format), a format such as "{:,}" or a function from the value to text
+    such as `percent`; what is missing or None is "-". `style` is tabulate's, such as `pipe`.
     """
     cells = [[_cell(row.get(key), form) for _, key, form in columns] for row in rows]
     words = [bool(rows) and isinstance(rows[0].get(key), str) for _, key, _ in columns]

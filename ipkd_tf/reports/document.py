@@ -8,6 +8,7 @@ import pandas as pd
 
 from ipkd_tf.output import figures as drawing
 from ipkd_tf.output import files
+from ipkd_tf.output.checks import check
 from ipkd_tf.reports import evidence, figures, tables
 
 FORMATS = ("markdown", "html", "csv", "latex")
@@ -133,10 +134,9 @@ def write(directory, comparisons, left_out=None, formats=FORMATS):
     Raises:
         ValueError: A format is unknown.
     """
-    if unknown := set(formats) - set(FORMATS):
-        raise ValueError(f"Expected some of {', '.join(FORMATS)}. Received: formats={unknown}")
+    expected = f"some of {', '.join(FORMATS)}"
+    check({*formats} <= {*FORMATS}, expected, formats={*formats} - {*FORMATS})
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     makers = {
         "markdown": ("report.md", lambda: markdown(comparisons, left_out)),
         "html": ("report.html", lambda: html(comparisons, left_out)),
@@ -169,23 +169,17 @@ def fill(text, comparisons):
     by_name = {(one.model, one.dataset): one for one in comparisons}
     complete = {match.start() for match in _MARKED.finditer(text)}
     marks = {mark.start(): mark[0] for mark in _MARK.finditer(text)}
-    if not marks:
-        raise ValueError(
-            "Expected marks in the file, such as <!-- report: msdnet_small cifar10 --> and "
-            "<!-- end -->. Received: none"
-        )
-    if open_marks := [mark for start, mark in marks.items() if start not in complete]:
-        raise ValueError(
-            "Expected <!-- report: MODEL DATASET --> or ... DATASET differences -->, and "
-            f"<!-- end --> before any other comment. Received: {open_marks[0]!r}"
-        )
+    expected = "marks such as <!-- report: msdnet_small cifar10 --> and <!-- end -->"
+    check(marks, expected, marks="none")
+    expected = "<!-- report: MODEL DATASET --> or ... DATASET differences -->, and <!-- end --> "
+    open_marks = [mark for start, mark in marks.items() if start not in complete]
+    check(not open_marks, f"{expected}before any other comment", mark=[*open_marks, None][0])
 
     def table(match):
         begin, model, dataset, differences, end = match.groups()
         make = tables.differences if differences else tables.accuracies
         table = make(by_name[model, dataset]) if (model, dataset) in by_name else None
-        if table is None:
-            raise ValueError(f"No finished run is there for a mark. Received: {begin.strip()!r}")
+        check(table, "a finished run for each mark", mark=begin.strip())
         return f"{begin}{table.markdown()}\n{end}"
 
     return _MARKED.sub(table, text)

@@ -31,10 +31,7 @@ def combine(networks):
 
 
 def evaluate(runs):
-    """Rows of `evaluation.evaluate` of ensembles of the first 1, 2, ... runs, cheapest first.
-
-    The name of each is that of the run it adds; ValueError if two runs are of different data.
-    """
+    """Rows of ensembles of the first 1, 2, ... runs, cheapest first, named by what each adds."""
     runs = sorted(runs, key=lambda run: run.rows[-1]["multiply_adds"])
     check_same_test_images(runs)
     test = data.evaluation(runs[0].splits.test, batch_size=_BATCH)

@@ -33,12 +33,7 @@ class Study:
 
 
 def studies(comparisons):
-    """All that can be said about these comparisons together, a list of `Study`.
-
-    Where two or more settings are there: how often IPKD-TA-M is ahead of each other method. Where
-    comparisons differ in nothing but their epochs, or their training images: the gain over the
-    baseline against these. Where teachers were given by number: these graphs, ranked.
-    """
+    """All that can be said about these comparisons together, a list of `Study`."""
     ahead = count_ahead(comparisons)
     found = [Study("ahead", "IPKD-TA-M against the others", ahead)] if ahead else []
     for axis in _AXES:
@@ -52,12 +47,9 @@ def studies(comparisons):
     return found
 
 
-def count_ahead(comparisons, method=_PROPOSED):
-    """A method against each other one of the paper's: in how many settings it is ahead, by what.
-
-    A setting is a network, data set and what else its runs share; None if none or one has both.
-    """
-    texts = {}
+def count_ahead(comparisons):
+    """In how many settings IPKD-TA-M is ahead of each other one, by what; None of fewer than 2."""
+    texts, method = {}, _PROPOSED
     for other in (name for name in METHODS if name != method):
         found = collections.defaultdict(list)
         for one in comparisons:

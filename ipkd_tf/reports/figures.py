@@ -11,10 +11,7 @@ _STRONGEST = "ipkd_ta_m"  # The method the paper proposes has the strongest colo
 
 
 def draw(comparison):
-    """Figure of accuracy by sub-model and by multiply-adds; bars are one standard deviation.
-
-    Where the comparison has the paper's figures, they are a third panel on the same scale.
-    """
+    """Figure of accuracy by sub-model and by multiply-adds; bars are one deviation."""
     has_paper = comparison.cells["paper"].notna().any()
     figure, panels = figures.figure(2 + has_paper, comparison.title, sharey=True)
     submodels = [name for name in comparison.submodels if name != AVERAGE]

@@ -64,10 +64,6 @@ def accuracies(model, dataset):
     """The paper's table of a network and data set in percent; None if the paper has none.
 
     `pandas.DataFrame`, sub-models (smallest first, then "average") by methods.
-
-    Example:
-        >>> accuracies("msdnet", "cifar10").loc["exit_7", "ipkd_ta_m"]
-        94.16
     """
     tables, submodels = _TABLES.get(model, ({}, []))
     if dataset not in tables:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ipkd_tf.models import cost
 from ipkd_tf.output import files
+from ipkd_tf.output.checks import check, explained
 from ipkd_tf.training import finished_run, settings
 from ipkd_tf.training.experiment import Experiment
 
@@ -79,11 +80,7 @@ def gather(paths):
 
 def _run_directories(path):
     found = {file.parent for name in ("result.json", "flags.txt") for file in path.rglob(name)}
-    if not found:
-        raise ValueError(
-            "Expected the directory of a run, one above, or a CSV file of results. "
-            f"Received: {str(path)!r}"
-        )
+    check(found, "the directory of a run, one above, or a CSV file of results", path=str(path))
     return sorted(found)
 
 
@@ -130,8 +127,8 @@ def _parse(frame):
     """The columns of `COLUMNS` in their order, each of its type; settings missing get defaults."""
     defaults = {**_NOT_YET_KNOWN, **{field.name: field.default for field in _FIELDS}}
     frame = frame.assign(**{k: value for k, value in defaults.items() if k not in frame})
-    if missing := [name for name in COLUMNS if name not in frame]:
-        raise ValueError(f"Expected the columns {', '.join(missing)} as well.")
+    missing = [name for name in COLUMNS if name not in frame]
+    check(not missing, f"the columns {', '.join(missing)} as well", columns=[*frame])
     for name, kind in COLUMNS.items():
         parse = (lambda value: str(value).lower() == "true") if kind is bool else kind
         frame[name] = [parse(value) for value in frame[name]]
@@ -149,12 +146,9 @@ def write_csv(rows, path):
 
 def read_csv(path):
     """The rows that `write_csv` wrote; ValueError if the file is not one of it."""
-    try:
+    expected = "a file of results as this package writes it"
+    with explained((ValueError, OSError), expected, path=str(path)):
         frame = _parse(pd.read_csv(path, dtype=str, keep_default_na=False))
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"Expected a file of results as this package writes it. {error} Received: {str(path)!r}"
-        ) from error
     return frame.assign(source=f"{path}: " + frame["name"] + " seed " + frame["seed"].astype(str))
 
 
@@ -183,11 +177,9 @@ def label_variants(rows, mix=False, split=False):
     labelled = pd.concat([_label_group(group, mix, split) for _, group in groups])
     one_run = [*NETWORK_AND_DATA, "setting", "method", "variant", "seed", "submodel"]
     for _, same in labelled.groupby(one_run, sort=False):
-        if len(sources := same["source"].unique()) > 1:
-            raise ValueError(
-                "Expected one run of a network, data set, method and seed with the same settings; "
-                f"leave one out. Received: {sources[0]}, {sources[1]}"
-            )
+        sources, expected = same["source"].unique().tolist(), "one run of a network, data set, "
+        expected += "method and seed with the same settings; leave others out"
+        check(len(sources) == 1, expected, runs=sources)
     return labelled
 
 

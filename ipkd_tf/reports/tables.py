@@ -25,13 +25,7 @@ class Table:
 
 def accuracies(comparison):
     """Sub-models and their average by methods: mean, standard deviation, the paper's figure."""
-    columns = [comparison.of(*variant) for variant in comparison.variants]
-    shown = pd.concat([column["accuracy"].map(_round) for column in columns], axis=1)
-    best = shown.max(axis=1) if len(columns) > 1 else pd.Series(float("nan"), shown.index)
-    texts = [
-        [_accuracy(cell, best[cell.Index]) for cell in column.itertuples()] for column in columns
-    ]
-    return Table(_frame(comparison, comparison.variants, "runs", texts), _note(comparison))
+    return Table(_scores(comparison, "accuracy", "max", _accuracy), _note(comparison))
 
 
 def differences(comparison):
@@ -52,13 +46,9 @@ def differences(comparison):
 
 def losses(comparison):
     """Cross-entropy and calibration error of sub-models by methods, means over the runs."""
-    columns = [comparison.of(*variant) for variant in comparison.variants]
-    shown = pd.concat([column["loss"].map(_round) for column in columns], axis=1)
-    best = shown.min(axis=1) if len(columns) > 1 else pd.Series(float("nan"), shown.index)
-    texts = [[_loss(cell, best[cell.Index]) for cell in column.itertuples()] for column in columns]
     note = "Cross-entropy in nats on the test images, mean over seeds; lowest of each row in bold; "
     note += "in brackets the expected calibration error in % (15 bins), where it is known."
-    return Table(_frame(comparison, comparison.variants, "runs", texts), note)
+    return Table(_scores(comparison, "loss", "min", _loss), note)
 
 
 def training(comparison):
@@ -70,6 +60,15 @@ def training(comparison):
     cells.index = pd.Index([paper.title(*variant) for variant in rows.index], name="method")
     note = "All networks of a column together, mean over seeds; seconds as each run took them."
     return Table(cells.rename(columns={"seconds": "training, seconds"}), note)
+
+
+def _scores(comparison, score, choose, text):
+    """Sub-models by methods as `text` writes a cell, given what is best in its row of several."""
+    columns = [comparison.of(*variant) for variant in comparison.variants]
+    shown = pd.concat([column[score].map(_round) for column in columns], axis=1)
+    best = shown.agg(choose, axis=1) if len(columns) > 1 else pd.Series(float("nan"), shown.index)
+    texts = [[text(cell, best[cell.Index]) for cell in column.itertuples()] for column in columns]
+    return _frame(comparison, comparison.variants, "runs", texts)
 
 
 def _frame(comparison, variants, counts, texts):

@@ -10,11 +10,13 @@ adapt.png go to RUN/adapt, the files of a budget to RUN/adapt/BUDGET/FORMAT.
 
 from absl import flags
 
+from ipkd_tf.output.checks import check
 from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
 # An image's cost varies by two thirds of the mean, so the mean of 300 is good to 4 %.
 _TIMED_IMAGES = 300
+_BATCH = 250
 
 
 def define_flags(values=flags.FLAGS):
@@ -76,7 +78,6 @@ def main():
         # Before anything is written, as a budget may be too small.
         document["exported"] = _export(run, study, budget, test, directory / budget.text)
         written += [f"{budget.text}/{format}" for format in FLAGS.format]
-    directory.mkdir(parents=True, exist_ok=True)
     early_exit.draw(study, rows, quantity, run.title, directory / "adapt.png")
     files.write_text(directory / "adapt.csv", early_exit.frame(study, rows).to_csv(index=False))
     files.write_json(directory / "adapt.json", {**document, "files": written})
@@ -87,36 +88,25 @@ def _parse_budget():
     from ipkd_tf.deployment.budget import Budget
 
     budget = Budget.parse(FLAGS.budget) if FLAGS.budget else None
-    if budget and budget.quantity not in ("multiply_adds", "milliseconds"):
-        raise ValueError(
-            "Early exit saves time, not bytes: expected a budget such as 8M (multiply-adds) or "
-            f"3ms. Received: budget={FLAGS.budget!r}"
-        )
+    saved = not budget or budget.quantity in ("multiply_adds", "milliseconds")
+    expected = "a budget such as 8M (multiply-adds) or 3ms: early exit saves time, not bytes"
+    check(saved, expected, budget=FLAGS.budget)
     return budget
 
 
 def _fit(run, held_out, test, budget):
     from ipkd_tf.deployment.early_exit import costs, study
+    from ipkd_tf.deployment.export.verification import predict
 
-    logits = [(_predict(run.network, part), part.labels) for part in (held_out, test)]
+    logits = [
+        (predict(run.network.predict_on_batch, part, _BATCH), part.labels)
+        for part in (held_out, test)
+    ]
     spent = None
     if budget and budget.quantity == "milliseconds":
         print("Times each way through the network on this machine")
         spent = costs.milliseconds(run.network, test.images([0]), FLAGS.confidence)
     return study.fit(run.network, *logits, FLAGS.confidence, FLAGS.calibrate, spent)
-
-
-def _predict(network, part):
-    import keras
-
-    from ipkd_tf import data
-    from ipkd_tf.output import counter
-
-    batches, tell = data.evaluation(part, batch_size=250), counter.count("classifying", "batches")
-    told = keras.callbacks.LambdaCallback(
-        on_predict_batch_end=lambda batch, logs: tell(batch + 1, len(batches))
-    )
-    return network.predict(batches, verbose=0, callbacks=[told])
 
 
 def _export(run, study, budget, test, directory):

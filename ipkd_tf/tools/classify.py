@@ -13,6 +13,7 @@ import numpy as np
 from absl import flags
 
 from ipkd_tf.deployment.export import manifest
+from ipkd_tf.output.checks import check
 from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
@@ -30,20 +31,13 @@ def define_flags(values=flags.FLAGS):
 
 def main(images):
     """Prints the classes of each image; returns 1 if one could not be read."""
-    if not images:
-        raise ValueError("Expected image files after the flags. Received: images=[]")
-    if bool(FLAGS.model) == bool(FLAGS.preset):
-        raise ValueError(
-            "Expected either an exported model or a preset. "
-            f"Received: model={FLAGS.model!r}, preset={FLAGS.preset!r}"
-        )
+    check(images, "image files after the flags", images=[])
+    expected = "either an exported model or a preset"
+    check(bool(FLAGS.model) != bool(FLAGS.preset), expected, model=FLAGS.model, preset=FLAGS.preset)
     model, class_names = _open_preset() if FLAGS.preset else _open_export()
     signature = FLAGS.signature or model.largest
-    if signature not in (*model.signatures, model.largest):
-        raise ValueError(
-            f"Expected a sub-model from {', '.join(model.signatures)}. "
-            f"Received: signature={signature!r}"
-        )
+    expected = f"a sub-model from {', '.join(model.signatures)}"
+    check(signature in (*model.signatures, model.largest), expected, signature=signature)
     status = 0
     for image in images:
         try:
@@ -60,8 +54,7 @@ def main(images):
 def _open_export():
     """An exported model and the names of its classes, if it has them."""
     path = pathlib.Path(FLAGS.model)
-    if not path.exists():
-        raise ValueError(f"Expected an exported model that exists. Received: model={FLAGS.model!r}")
+    check(path.exists(), "an exported model that exists", model=FLAGS.model)
     document = (path.is_dir() and manifest.read(path)) or manifest.read(path.parent)
     command.start_tensorflow()
     from ipkd_tf.deployment.export import readers
@@ -95,8 +88,7 @@ def _read_image(path, shape):
     from ipkd_tf.data import image_file
 
     height, width, _ = shape
-    if not pathlib.Path(path).is_file():
-        raise ValueError(f"Expected an image file. Received: image={str(path)!r}")
+    check(pathlib.Path(path).is_file(), "an image file", image=str(path))
     image, note = image_file.open_rgb(path), ""
     if image.size != (width, height):
         note = f" (scaled from {image.width}x{image.height} to {width}x{height})"

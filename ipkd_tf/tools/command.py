@@ -1,7 +1,6 @@
 """What the programs have in common: start, one line for an error, flags, the run they open."""
 
 import contextlib
-import importlib.util
 import inspect
 import os
 import pathlib
@@ -10,6 +9,7 @@ import sys
 from absl import app, flags, logging
 
 from ipkd_tf.output import counter
+from ipkd_tf.output.checks import check
 
 flags.disclaim_key_flags()  # What is defined here is listed by the --help of each program.
 _DEFINE = {
@@ -85,15 +85,6 @@ def check_only_flags(argv):
         raise ValueError(f"settings are given as --name=value. Received: {argv[1]}")
 
 
-def require(package, extra):
-    """Raises ValueError if a package that only some programs need is not installed."""
-    if importlib.util.find_spec(package) is None:
-        raise ValueError(
-            f"Expected the package {package}; pip install 'ipkd_tf[{extra}]'. "
-            f"Received: missing={package}"
-        )
-
-
 def start_tensorflow(threads=0):
     """Imports TensorFlow without its chatter; `threads` within an operation, 0: its choice."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -158,21 +149,14 @@ def define_held_out_flag(values):
 
 def open_run(values, threads=0):
     """Opens the run, or the trained network of the package, that `define_run_flags` names."""
-    if bool(values.run) == bool(values.preset):
-        raise ValueError(
-            "Expected either a run or a preset. "
-            f"Received: run={values.run!r}, preset={values.preset!r}"
-        )
-    if values.preset and values.epoch != "best":
-        raise ValueError(
-            "A preset holds its best epoch alone; leave --epoch out, or name a run. "
-            f"Received: epoch={values.epoch!r}, preset={values.preset!r}"
-        )
-    if values.run and not pathlib.Path(values.run, "result.json").is_file():
-        raise ValueError(  # before TensorFlow is imported, which takes seconds
-            "Expected the directory of a finished run, such as runs/quickstart/seed0. "
-            f"Received: run={values.run!r}"
-        )
+    received = {"run": values.run, "preset": values.preset}
+    check(bool(values.run) != bool(values.preset), "either a run or a preset", **received)
+    expected = "of a preset its best epoch alone; leave --epoch out, or name a run"
+    check(values.run or values.epoch == "best", expected, epoch=values.epoch, preset=values.preset)
+    # Before TensorFlow is imported, which takes seconds.
+    there = values.preset or pathlib.Path(values.run, "result.json").is_file()
+    expected = "the directory of a finished run, such as runs/quickstart/seed0"
+    check(there, expected, run=values.run)
     start_tensorflow(threads)
     from ipkd_tf.models import trained
     from ipkd_tf.training import finished_run

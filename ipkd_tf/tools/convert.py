@@ -14,6 +14,7 @@ from pickle import UnpicklingError
 
 from absl import flags
 
+from ipkd_tf.output.checks import check, explained, require
 from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
@@ -35,18 +36,15 @@ def define_flags(values=flags.FLAGS):
 
 def main():
     """Reads the one kind of file, writes the other, and says how much went over."""
-    command.require("torch", "convert")
+    require("torch", extra="convert")
     to_torch = pathlib.Path(FLAGS.input).suffix == ".keras"
     if to_torch is (pathlib.Path(FLAGS.output).suffix == ".keras"):
         raise ValueError(
             "Expected one .keras file, as input or as output. "
             f"Received: input={FLAGS.input!r}, output={FLAGS.output!r}"
         )
-    if to_torch is bool(FLAGS.model):
-        raise ValueError(
-            "Expected model=NAME for a file of PyTorch's, and for no other. "
-            f"Received: input={FLAGS.input!r}, model={FLAGS.model!r}"
-        )
+    expected = "model=NAME for a file of PyTorch's, and for no other"
+    check(to_torch is not bool(FLAGS.model), expected, input=FLAGS.input, model=FLAGS.model)
     command.start_tensorflow()
     count = _write_torch() if to_torch else _write_keras()
     print(f"{FLAGS.output}: {count} tensors")
@@ -73,7 +71,10 @@ def _write_keras():
     from ipkd_tf.models import pytorch
     from ipkd_tf.output import files
 
-    network = models.from_preset(FLAGS.model, **_read_arguments())
+    received = {"model_arguments": FLAGS.model_arguments}
+    with explained((ValueError, TypeError), "a JSON object", **received):
+        arguments = {**json.loads(FLAGS.model_arguments)}
+    network = models.from_preset(FLAGS.model, **arguments)
     state = _read_tensors(FLAGS.input)
     pytorch.load_state_dict(network, state)
     with files.replacing(FLAGS.output) as aside:
@@ -81,30 +82,18 @@ def _write_keras():
     return len(state)
 
 
-def _read_arguments():
-    try:
-        return {**json.loads(FLAGS.model_arguments)}
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"Expected a JSON object ({error}). Received: model_arguments={FLAGS.model_arguments!r}"
-        ) from error
-
-
 def _read_tensors(path):
     """The named tensors in a file of PyTorch's, as numpy arrays."""
     import torch
 
-    try:
+    expected = "a file of torch.save with named tensors, and nothing that would have to run; if "
+    expected += "you trust it, open it in its program and save model.state_dict() alone"
+    # A file that holds something else fails in many ways.
+    damage = (UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError)
+    with explained(damage, expected, input=path):
         content = torch.load(path, map_location="cpu", weights_only=True)
         content = next((content[key] for key in _KEYS if key in content), content)
         return {name: tensor.float().numpy() for name, tensor in content.items()}
-    # A file that holds something else fails in many ways.
-    except (UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError) as error:
-        raise ValueError(
-            "Expected a file of torch.save with named tensors, and nothing that would have to run. "
-            "If you trust it, open it in its program and save model.state_dict() alone "
-            f"({type(error).__name__}: {str(error)[:100]}). Received: input={path!r}"
-        ) from error
 
 
 if __name__ == "__main__":

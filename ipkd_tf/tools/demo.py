@@ -12,6 +12,7 @@ import os
 import numpy as np
 from absl import flags
 
+from ipkd_tf.output.checks import require
 from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
@@ -28,18 +29,14 @@ def define_flags(values=flags.FLAGS):
 
 def main():
     """Serves the page until Ctrl-C."""
-    command.require("gradio", "demo")
+    require("gradio", extra="demo")
     demo = Demo(command.open_run(FLAGS, threads=1))
     print(f"http://{FLAGS.host}:{FLAGS.port}, until Ctrl-C", flush=True)
     demo.page().launch(**demo.launching(FLAGS.host, FLAGS.port))
 
 
 class Demo:
-    """The sub-models of a run, asked one image at a time.
-
-    Args:
-        run: A `FinishedRun`.
-    """
+    """The sub-models of a `FinishedRun`, asked one image at a time."""
 
     def __init__(self, run):
         import tensorflow as tf
@@ -85,11 +82,8 @@ class Demo:
     def choose(self, answers, limit, value):
         """Which sub-model answers, and a sentence that says so and what it costs.
 
-        Args:
-            answers: What `answer` returned.
-            limit: One of `LIMITS`.
-            value: Where the slider stands: the first sub-model at least as sure answers; or the
-                most accurate one within the budget does.
+        Of `LIMITS` the first: the first that is at least as sure as `value`; else the most accurate
+        within.
         """
         if limit == LIMITS[0]:
             sure = [100 * one["confidence"] >= value for one in answers]

@@ -10,6 +10,7 @@ import pathlib
 
 from absl import flags
 
+from ipkd_tf.output.checks import check
 from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
@@ -25,8 +26,7 @@ def define_flags(values=flags.FLAGS):
 
 def main(paths):
     """Evaluates the ensemble, prints the tables and writes the picture."""
-    if not paths:
-        raise ValueError("Expected finished runs, such as runs/resnet_8/seed0. Received: none")
+    check(paths, "finished runs, such as runs/resnet_8/seed0", runs="none")
     command.start_tensorflow()
     import pandas as pd
 
@@ -44,7 +44,6 @@ def main(paths):
     for title, of_one in tables.items():
         print(summary.score_table(title, of_one), "\n")
     directory = pathlib.Path(FLAGS.output)
-    directory.mkdir(parents=True, exist_ok=True)
     frame = pd.concat([pd.DataFrame(of_one).assign(of=title) for title, of_one in tables.items()])
     files.write_text(directory / "ensemble.csv", frame.to_csv(index=False))
     figures.save(ensemble.draw(rows, against), directory / "ensemble.png")

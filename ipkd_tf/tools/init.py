@@ -10,6 +10,7 @@ import pathlib
 import shutil
 
 import ipkd_tf
+from ipkd_tf.output.checks import check
 from ipkd_tf.tools import command
 
 
@@ -26,8 +27,7 @@ def find_run_files():
 
 def main(arguments):
     """Copies what is not there yet."""
-    if len(arguments) > 1:
-        raise ValueError(f"Expected one directory, or none. Received: {' '.join(arguments)}")
+    check(len(arguments) < 2, "one directory, or none", arguments=" ".join(arguments))
     source, target = find_run_files(), pathlib.Path(*arguments) / "runs"
     paths = sorted([*source.glob("*.flags"), *source.glob("base/*.flags")])
     (target / "base").mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import zipfile
 from absl import flags
 
 import ipkd_tf
+from ipkd_tf.output.checks import check
 from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
@@ -32,10 +33,8 @@ def define_flags(values=flags.FLAGS):
 
 def main():
     """Writes the directory and prints its card."""
-    if not re.fullmatch(r"[a-z][a-z0-9_.]*", FLAGS.name):
-        raise ValueError(
-            f"Expected small letters, digits, points and underscores. Received: name={FLAGS.name!r}"
-        )
+    expected = "small letters, digits, points and underscores"
+    check(re.fullmatch(r"[a-z][a-z0-9_.]*", FLAGS.name), expected, name=FLAGS.name)
     command.start_tensorflow()
     from ipkd_tf.models import trained
     from ipkd_tf.output import files
@@ -47,16 +46,12 @@ def main():
     result = {key: value for key, value in run.result.items() if key not in ("last", "last_epoch")}
     result["settings"] = {**result["settings"], **defaults, "name": FLAGS.name}
     result |= {"name": FLAGS.name, "class_names": list(run.splits.dataset.class_names)}
-    target.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(target) as aside:
         aside.mkdir()
         network = aside / "best.keras"
         _compress(run.directory / "best.keras", network)
-        if network.stat().st_size > _LARGEST:
-            raise ValueError(
-                f"Expected a network of {_LARGEST:,} bytes at most, which every copy of the "
-                f"package brings along. Received: {network.stat().st_size:,} bytes"
-            )
+        expected = f"at most {_LARGEST:,} bytes, which every copy of the package brings along"
+        check(network.stat().st_size <= _LARGEST, expected, bytes=network.stat().st_size)
         result |= {"file": files.sizes_and_digests(network)["best.keras"]}
         files.write_json(aside / "result.json", files.rounded(result))
         card = _card(run, result)
@@ -73,15 +68,11 @@ def _compress(source, target):
 
 def _card(run, result):
     """How the network was trained and what it reaches, as Markdown."""
-    from ipkd_tf.models import cost
     from ipkd_tf.output import tables
+    from ipkd_tf.training import summary
 
-    labels = {one.name: one.label for one in cost.COSTS}
-    first = result["best"][0]
-    scores = ("name", "accuracy", "top_5_accuracy", "loss", "calibration_error")
-    costs = [key for key in first if key not in scores]
     columns = [("sub-model", "name", "{}"), ("accuracy %", "accuracy", tables.percent)]
-    columns += [(labels.get(key, key.replace("_", " ")), key, "{:,}") for key in costs]
+    columns += summary.cost_columns(result["best"][0])
     settings, seed = result["settings"], result["seed"]
     given = [
         f"--{field.name}={settings[field.name]}"

@@ -43,7 +43,6 @@ def main():
     )
     print(title)
     directory = command.output_directory(FLAGS)
-    directory.mkdir(parents=True, exist_ok=True)
     measured = {"conditions": title, "environment": environment.describe(), "rows": rows}
     files.write_json(directory / "trade_off.json", files.rounded(measured))
     trade_off.draw(rows, title, directory / "trade_off.png")

@@ -17,6 +17,7 @@ import sys
 
 from absl import flags
 
+from ipkd_tf.output.checks import check
 from ipkd_tf.tools import command
 
 FLAGS = flags.FLAGS
@@ -61,15 +62,15 @@ def report(paths, values, beside=None):
         by_reason.setdefault(why, []).append(path)
     for why, left in by_reason.items():
         print(f"report: left out, {why}: {', '.join(left)}", file=sys.stderr)
-    if rows.empty:
-        raise ValueError(f"Expected at least one finished run. Received: {' '.join(paths)}")
+    check(not rows.empty, "at least one finished run", paths=" ".join(paths))
     chosen = reports.label_variants(rows[rows["which"] == values.epoch], values.mix, values.split)
     comparisons = reports.compare(chosen, values.baseline)
     documents = {
         path: reports.fill(pathlib.Path(path).read_text(encoding="utf-8"), comparisons)
         for path in values.readme
     }
-    output = values.output or os.path.join(_common_directory(beside or paths), "report")
+    directories = [os.path.dirname(p) if p.endswith(".csv") else p for p in beside or paths]
+    output = values.output or os.path.join(os.path.commonpath(directories), "report")
     written = reports.write(output, comparisons, left_out, values.formats)
     if values.csv:
         reports.write_csv(rows, values.csv)
@@ -77,10 +78,6 @@ def report(paths, values, beside=None):
         files.write_text(path, text)
     print(reports.markdown(comparisons, figure=""))
     print("Written:", *[*written, *filter(None, [values.csv]), *documents], sep="\n  ")
-
-
-def _common_directory(paths):
-    return os.path.commonpath([os.path.dirname(p) if p.endswith(".csv") else p for p in paths])
 
 
 def main(paths):

@@ -46,10 +46,12 @@ def main():
     import pandas as pd
 
     from ipkd_tf.deployment import search
-    from ipkd_tf.output import files
+    from ipkd_tf.output import checks, files
     from ipkd_tf.training import environment
 
-    optuna = search.require_optuna()
+    checks.require("optuna", extra="search")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     held_out = command.read_held_out(run, FLAGS.from_training, "sub-models are compared")
     candidates = _candidates(run, held_out, budget)

@@ -45,11 +45,7 @@ def experiment_from_flags(arguments, values=flags.FLAGS):
 
 
 def parse(arguments):
-    """The Experiment that a list of arguments describes, apart from this process's flags.
-
-    Raises:
-        ValueError, flags.Error: They are not settings.
-    """
+    """The Experiment that arguments describe, apart from this process's flags."""
     values = flags.FlagValues()
     define_flags(values)
     command.check_only_flags(values(["", *arguments]))

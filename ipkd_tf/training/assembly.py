@@ -10,6 +10,7 @@ import tensorflow as tf
 from ipkd_tf import models
 from ipkd_tf.distillation.distiller import InplaceDistiller
 from ipkd_tf.models import flexible, keras_hooks
+from ipkd_tf.output.checks import check, explained
 from ipkd_tf.training import optimizers, schedules, settings, teachers, workers
 from ipkd_tf.training.sigterm import default_signals
 
@@ -54,23 +55,27 @@ def build(experiment, splits):
     if experiment.model not in models.PRESETS:
         _check_can_be_opened(network, experiment.model)
     if experiment.submodel:
-        network = _cut(network, experiment.submodel, splits.train.images(slice(_FIRST_IMAGES)))
+        if getattr(network, "needs_recalibration", False):  # It begins with those of some images.
+            network.recalibrate(experiment.submodel, [splits.train.images(slice(_FIRST_IMAGES))])
+        network = flexible.cut(network, experiment.submodel)
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         synchronize(network, experiment.synchronized_batch_normalization)
     steps_per_epoch = splits.steps_per_epoch(experiment.batch_size)
+    ramp = experiment.distillation_ramp * experiment.epochs * steps_per_epoch
+    arguments = settings.parse_object(experiment.optimizer_arguments)
+    accumulated = arguments.get("gradient_accumulation_steps")
+    names = "distillation_weight temperature divergence label_weight teacher_dropout seed"
     distiller = InplaceDistiller(
         network,
         teachers=experiment.method,
-        distillation_weight=experiment.distillation_weight,
-        temperature=experiment.temperature,
-        divergence=experiment.divergence,
         outside=teachers.load(experiment, splits),
-        teacher_dropout=experiment.teacher_dropout,
-        seed=experiment.seed,
-        label_weight=experiment.label_weight,
-        distillation_ramp_steps=_ramp_steps(experiment, steps_per_epoch),
+        **{name: getattr(experiment, name) for name in names.split()},
+        distillation_ramp_steps=math.ceil(ramp / (accumulated or 1)),
     )
-    _check_every_teacher_teaches(distiller, experiment)
+    rows, given = distiller.teachers, {"method": experiment.method, "teacher": experiment.teacher}
+    for number in range(len(experiment.teachers)):
+        expected = f"teachers that teach; name t{number + 1} in the method or leave it out"
+        check(rows[:, len(rows) + number].any(), expected, **given)
     distiller.compile(
         optimizer=_optimizer(experiment, steps_per_epoch, network),
         jit_compile=_JIT[experiment.jit],
@@ -78,54 +83,27 @@ def build(experiment, splits):
     return distiller
 
 
-def _ramp_steps(experiment, steps_per_epoch):
-    """Optimizer steps of the rise of lambda; a step may accumulate the gradients of batches."""
-    arguments = settings.parse_object(experiment.optimizer_arguments)
-    batches = experiment.distillation_ramp * experiment.epochs * steps_per_epoch
-    return math.ceil(batches / (arguments.get("gradient_accumulation_steps") or 1))
-
-
-def _cut(network, submodel, images):
-    """One sub-model with its initial weights; shared statistics begin as those of some images."""
-    if getattr(network, "needs_recalibration", False):
-        network.recalibrate(submodel, [images])
-    return flexible.cut(network, submodel)
-
-
-def _check_every_teacher_teaches(distiller, experiment):
-    rows = distiller.teachers
-    for number in range(len(experiment.teachers)):
-        if not rows[:, len(rows) + number].any():
-            raise ValueError(
-                f"Every teacher must teach; name t{number + 1} in the method or leave it out. "
-                f"Received: method={experiment.method!r}, teacher={experiment.teacher!r}"
-            )
-
-
 def _check_images(network, shape, model):
     """Refuses a network of one's own that takes other images than those of the data set."""
-    if not tf.TensorShape(network.inputs[0].shape[1:]).is_compatible_with(shape):
-        raise ValueError(
-            f"the network must take images {shape} (height, width, channels): its class is given "
-            "their side or (height, width) as image_size, and a mean for each channel. "
-            f"Received: model={model!r}, which takes {network.inputs[0].shape[1:]}"
-        )
+    takes = tuple(network.inputs[0].shape[1:])
+    check(
+        tf.TensorShape(takes).is_compatible_with(shape),
+        f"a network for images {shape} (height, width, channels): its class is given their side or "
+        "(height, width) as image_size, and a mean for each channel",
+        model=model,
+        takes=takes,
+    )
 
 
 def _check_can_be_opened(network, model):
     """Refuses a network of a family of one's own whose file could not be opened after training."""
-    try:
+    expected = "a network that can be made again from its config: give its class "
+    expected += "@keras.saving.register_keras_serializable() and a get_config that returns all "
+    expected += "arguments of its constructor"
+    with explained(Exception, expected, model=model):  # whatever the family's own code raises
         config = keras.saving.serialize_keras_object(network)
         again = keras.saving.deserialize_keras_object(config)
-        problem = "other shapes" if _shapes(again) != _shapes(network) else None
-    except Exception as error:  # whatever the family's own code raises
-        problem = f"{type(error).__name__}: {keras_hooks.load_error_cause(error)[:200]}"
-    if problem:
-        raise ValueError(
-            f"the network cannot be made again from its config ({problem}); give its class "
-            "@keras.saving.register_keras_serializable() and a get_config that returns all "
-            f"arguments of its constructor. Received: model={model!r}"
-        )
+        check(_shapes(again) == _shapes(network), "the same shapes", again=_shapes(again))
 
 
 def _shapes(network):
@@ -148,13 +126,10 @@ def _optimizer(experiment, steps_per_epoch, network):
     else:
         names = {name.lower(): name for name in dir(keras.optimizers)}
         kind = getattr(keras.optimizers, names[experiment.optimizer])
-    try:
-        optimizer = kind(**arguments | settings.parse_object(experiment.optimizer_arguments))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"Expected arguments that the optimizer {experiment.optimizer} takes ({error}). "
-            f"Received: optimizer_arguments={experiment.optimizer_arguments}"
-        ) from error
+    expected = f"arguments that the optimizer {experiment.optimizer} takes"
+    given = experiment.optimizer_arguments
+    with explained((TypeError, ValueError), expected, optimizer_arguments=given):
+        optimizer = kind(**arguments | settings.parse_object(given))
     if exclusions and not ours:
         # By name Keras would look at TensorFlow's names, which end in ":0".
         weights = network.trainable_variables

@@ -9,14 +9,10 @@ from ipkd_tf.models import keras_hooks
 
 @contextlib.contextmanager
 def averaged(model):
-    """Inside the block a compiled model has the averages as weights; afterwards its own again.
+    """Inside the block a compiled model has the moving averages as weights; then its own again.
 
-    Nothing happens with an optimizer that keeps no averages (`use_ema`). Unlike
+    Nothing happens with an optimizer that keeps none (`use_ema`). Unlike
     `keras.callbacks.SwapEMAWeights`, which adds and subtracts, it brings back every bit.
-
-    Example:
-        >>> with averaged(distiller):
-        ...     distiller.network.save("averaged.keras")
     """
     if not keras_hooks.inner_optimizer(model.optimizer).use_ema:
         yield
@@ -30,11 +26,7 @@ def averaged(model):
 
 
 class EvaluateAverages(keras.callbacks.Callback):
-    """Evaluates the averages, while training goes on with the weights themselves.
-
-    Keras's `fit` leaves the averages in the model when it ends; this puts the weights back, so
-    that another `fit` goes on as if there had been one.
-    """
+    """Evaluates the averages; training, in another `fit` too, goes on with the weights."""
 
     def __init__(self):
         super().__init__()

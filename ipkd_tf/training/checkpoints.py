@@ -15,8 +15,7 @@ _KEPT = 2
 class CheckpointFiles:
     """The newest two of a run's checkpoints, step-N.npz, in a directory made at the first write.
 
-    NumPy's format holds plain numbers and a checksum (CRC-32) of each array; reading it runs no
-    code. A file is written aside and renamed, so a crash leaves the earlier ones as they are.
+    NumPy's format holds plain numbers and a checksum of each array; reading it runs no code.
     """
 
     def __init__(self, directory):

@@ -4,9 +4,10 @@ import keras
 import tensorflow as tf
 
 from ipkd_tf import data
-from ipkd_tf.models import checks, cost
+from ipkd_tf.models import cost, naming
 from ipkd_tf.models.flexible import names
 from ipkd_tf.output import counter
+from ipkd_tf.output.checks import check
 
 _RECALIBRATION_IMAGES, _RECALIBRATION_BATCH = 2000, 200  # as once-for-all takes
 _BATCH = 250
@@ -56,15 +57,13 @@ def _scores(model, dataset):
             for metric in of_submodel.values():
                 metric.update_state(labels, logits)
 
-    batches = 0
+    images = None
     if isinstance(dataset, tuple):
         dataset = _batches(*dataset)
     for images, labels in counter.track(dataset, "evaluating", "batches"):
-        checks.check_images(model, images)
+        naming.check_images(model, images)
         update(images, labels)
-        batches += 1
-    if not batches:
-        raise ValueError(f"evaluate needs at least one batch. Received: dataset={dataset}")
+    check(images is not None, "at least one batch", dataset=dataset)
     return [
         {name: float(metric.result()) for name, metric in of_submodel.items()}
         for of_submodel in metrics

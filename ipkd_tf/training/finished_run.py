@@ -10,6 +10,7 @@ import keras
 
 from ipkd_tf import models
 from ipkd_tf.output import files
+from ipkd_tf.output.checks import check, check_choice, explained
 from ipkd_tf.training import evaluation, splits, summary
 from ipkd_tf.training.experiment import Experiment
 
@@ -94,28 +95,18 @@ def open_run(directory, epoch="best", data_dir=None, model=None):
         >>> run = open_run("runs/quickstart/seed0")
         >>> small = run.network.submodel("exit_1")
     """
-    directory = pathlib.Path(directory)
-    if epoch not in EPOCHS:
-        raise ValueError(f"Expected one of {', '.join(EPOCHS)}. Received: epoch={epoch!r}")
-    try:
+    directory, run = pathlib.Path(directory), str(directory)
+    check_choice(EPOCHS, epoch=epoch)
+    damage = (json.JSONDecodeError, KeyError, TypeError, AttributeError)
+    with explained(damage, "another run: its result.json is damaged", run=run):
         result = files.read_json(directory / "result.json")
-        if result is None:
-            raise ValueError(
-                "Expected the directory of a finished run, such as runs/quickstart/seed0. "
-                f"Received: run={str(directory)!r}"
-            )
-        if result["state"] != "finished":
-            raise ValueError(
-                f"Expected a finished run; this one is {result['state']}, the command that started "
-                f"it goes on with it. Received: run={str(directory)!r}"
-            )
+        is_run = result is not None
+        check(is_run, "the directory of a finished run, such as runs/quickstart/seed0", run=run)
+        expected = f"a finished run; this one is {result['state']}, its command goes on with it"
+        check(result["state"] == "finished", expected, run=run)
         known = {field.name for field in dataclasses.fields(Experiment)}
         settings = {name: value for name, value in result["settings"].items() if name in known}
         _ = result[epoch], result["examples"], result["data_digest"]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"The run's result.json is damaged ({error!r}). Received: run={str(directory)!r}"
-        ) from error
     if data_dir:
         settings["data_dir"] = data_dir
     return FinishedRun(directory, Experiment(**settings), result, epoch, model or None)

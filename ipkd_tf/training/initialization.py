@@ -6,41 +6,38 @@ from ipkd_tf import models
 from ipkd_tf.models import graph, keras_hooks
 from ipkd_tf.models.trained import locate
 from ipkd_tf.output import files
+from ipkd_tf.output.checks import check
 
 
 def initialize_from(network, source, dataset=""):
     """Copies the weights of a trained network into a new one of the same family and arguments.
 
     The heads, the layers that make the logits, keep their new weights when the classes differ: when
-    their number does, or when the source was trained by a run on another data set.
-
-    Args:
-        network: The new flexible network.
-        source: Directory of a run, whose best network counts, a .keras file, or `preset:NAME` for a
-            trained network of the package.
-        dataset: Name of the data set that the network is to learn, as the setting has it.
-
-    Returns:
-        Names of the layers that were not initialised from the source.
-
-    Raises:
-        ValueError: There is no network, or one of another family or other arguments.
-
-    Example:
-        >>> initialize_from(network, "runs/quickstart/seed0", dataset="folder:flowers")
+    their number does, or when the source was trained by a run on another data set than `dataset`.
+    `source` is a run's directory, a .keras file, or `preset:NAME`. Returns the names of these
+    layers.
     """
     path = locate(source)
     path = path / "best.keras" if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(
-            "Expected a run that has a best.keras, or a .keras file; there is none. "
-            f"Received: initialize_from={str(source)!r}"
-        )
+    expected = "a run with a best.keras, or a .keras file; there is none"
+    check(path.is_file(), expected, initialize_from=str(source))
     trained = models.load(path)
     heads = _heads(network) if _classes_differ(network, trained, path, dataset) else {}
-    _check_alike(network, trained, heads, source)
+    weights, values = network.weights, trained.weights
+    different = [
+        weight.path
+        for weight, value in zip(weights, values, strict=False)
+        if weight.shape != value.shape and id(weight) not in heads
+    ]
+    check(
+        type(network) is type(trained) and len(weights) == len(values) and not different,
+        f"a {type(network).__name__} with the same arguments, apart from the classes; there is a "
+        f"{type(trained).__name__} with {len(values)} weights instead of {len(weights)}, of "
+        f"another shape: {', '.join(different[:3]) or 'none'}",
+        initialize_from=str(source),
+    )
     # In order: families may leave it to Keras to name their layers, and it counts them on.
-    for weight, value in zip(network.weights, trained.weights, strict=True):
+    for weight, value in zip(weights, values, strict=True):
         if id(weight) not in heads:
             weight.assign(value.numpy())
     graph.finalize(network)
@@ -66,19 +63,3 @@ def _heads(network):
         if not weights:  # such as a mean of the logits of several heads
             tensors += [x for x in keras.tree.flatten(layer.input) if x is not layer.output]
     return heads
-
-
-def _check_alike(network, trained, heads, source):
-    weights, values = network.weights, trained.weights
-    different = [
-        weight.path
-        for weight, value in zip(weights, values, strict=False)
-        if weight.shape != value.shape and id(weight) not in heads
-    ]
-    if type(network) is not type(trained) or len(weights) != len(values) or different:
-        raise ValueError(
-            f"Expected a {type(network).__name__} with the same arguments, apart from the classes; "
-            f"there is a {type(trained).__name__} with {len(values)} weights instead of "
-            f"{len(weights)}, of another shape: {', '.join(different[:3]) or 'none'}. "
-            f"Received: initialize_from={str(source)!r}"
-        )

@@ -3,17 +3,15 @@
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import pathlib
 import statistics
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ipkd_tf import data
 from ipkd_tf.models import cost
-from ipkd_tf.output import counter, files
+from ipkd_tf.output import checks, counter, files
 from ipkd_tf.training import (
     assembly,
     averaging,
@@ -23,15 +21,13 @@ from ipkd_tf.training import (
     initialization,
     progress,
     resume,
+    splits,
     summary,
     teachers,
     workdir,
     workers,
 )
 from ipkd_tf.training.sigterm import Sigterm
-from ipkd_tf.training.splits import read_splits
-
-_SMALL_VALIDATION = 100  # images, below which one of them is over a point of accuracy
 
 
 def run(experiment, callbacks=()):
@@ -58,10 +54,8 @@ def run(experiment, callbacks=()):
     Example:
         >>> run(Experiment(model="msdnet_small", epochs=10, workdir="runs/first"))
     """
-    if experiment.tensorboard and not importlib.util.find_spec("tensorboard"):
-        raise ValueError(
-            'TensorBoard logs need pip install "ipkd_tf[tensorboard]". Received: tensorboard=True'
-        )
+    if experiment.tensorboard:
+        checks.require("tensorboard", extra="tensorboard")
     if experiment.deterministic:
         tf.config.experimental.enable_op_determinism()
     directory = pathlib.Path(experiment.output_dir)
@@ -105,7 +99,7 @@ class _Training:
         if self.is_chief:
             environment.record(self.directory / "environment.json")
         with counter.shown(self.is_chief):
-            self.splits = read_splits(experiment)
+            self.splits = splits.read_splits(experiment)
         self.steps = self.splits.steps_per_epoch(experiment.batch_size)
         identity = {**self.splits.identity(), **teachers.identity(experiment)}
         seconds = 60 * experiment.checkpoint_minutes
@@ -131,7 +125,9 @@ class _Training:
             *callbacks,
         ]
         if self.is_chief:
-            print(self._headline(), flush=True)
+            step = self.keeper.global_step
+            text = progress.headline(self.experiment, self.splits, step, self.fresh_heads)
+            print(text, flush=True)
             keep_result = keras.callbacks.LambdaCallback(on_epoch_end=self._write_running)
             callbacks += [keep_result, *progress.callbacks()]
             if self.experiment.tensorboard:
@@ -160,7 +156,7 @@ class _Training:
         for end in [keeper.epoch + 1, last] if keeper.step else [last]:
             if keeper.epoch < end and not keeper.stopped:
                 batches = functools.partial(
-                    _training_batches, self.experiment, self.splits, keeper.global_step
+                    splits.training_batches, self.experiment, self.splits, keeper.global_step
                 )
                 strategy = self.distiller.distribute_strategy
                 self.distiller.fit(
@@ -200,30 +196,6 @@ class _Training:
         files.write_json(self.directory / "result.json", result)
         return result
 
-    def _headline(self):
-        """What is about to happen."""
-        experiment, splits, step = self.experiment, self.splits, self.keeper.global_step
-        counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
-        place = "in memory" if splits.train.in_memory else "read from files"
-        begin = f"goes on after step {step}, for" if step else "trains for"
-        epochs = "1 epoch" if experiment.epochs == 1 else f"{experiment.epochs} epochs"
-        alone = f", {experiment.submodel} alone" if experiment.submodel else ""
-        taught = f" by {experiment.teacher}" if experiment.teacher else ""
-        text = (
-            f"{experiment.run_name} {begin} {epochs}: {experiment.model}{alone}, "
-            f"{experiment.method}{taught}, {experiment.dataset} ({counts}, {place}), on "
-            f"{', '.join(environment.devices())}. Outputs: {self.directory}"
-        )
-        if (heads := self.fresh_heads) is not None:
-            heads = f"without the heads, which start anew: {', '.join(heads)}" if heads else "all"
-            text += f"\nWeights from {experiment.initialize_from}, {heads}."
-        if (count := len(splits.validation)) < _SMALL_VALIDATION:
-            text += (
-                f"\nNote: {count} images choose the best epoch, so one of them is "
-                f"{100 / count:.1f} points. Programs take the last epoch with --epoch=last."
-            )
-        return text
-
     def _write_running(self, epoch, logs):
         """Whoever waits for the end of the run looks at the state in its result.json."""
         result = self._result("running", validation=resume.best_epoch(self.keeper.history))
@@ -248,36 +220,3 @@ class _Training:
             "seconds": {"training": round(sum(seconds), 3), "epoch": statistics.median(seconds)},
             "settings": dataclasses.asdict(experiment),
         }
-
-
-def _training_batches(experiment, splits, start_step, part):
-    settings = dataclasses.asdict(experiment)
-    augmentation = {
-        field.name: settings[field.name]
-        for field in dataclasses.fields(data.Augmentation)
-        if field.name in settings
-    }
-    batches = data.training(
-        splits.train,
-        batch_size=experiment.batch_size,
-        seed=experiment.seed,
-        start_step=start_step,
-        part=part,
-        augmentation=data.Augmentation(**augmentation, num_classes=splits.dataset.num_classes),
-    )
-    if experiment.class_weights == "none":
-        return batches
-    weights = tf.constant(_balanced(splits.train.labels, splits.dataset.num_classes))
-
-    def weigh(labels):
-        if labels.dtype.is_floating:  # shares of each class
-            return tf.linalg.matvec(labels, weights)
-        return tf.gather(weights, labels)
-
-    return batches.map(lambda images, labels: (images, labels, weigh(labels)))
-
-
-def _balanced(labels, num_classes):
-    """A weight for each class, float32 `[classes]`: the mean over the images is 1."""
-    counts = np.bincount(labels, minlength=num_classes)
-    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)

@@ -1,11 +1,13 @@
 """Stochastic gradient descent with momentum and weight decay exactly as PyTorch computes it."""
 
+import math
 import re
 
 import keras
 import tensorflow as tf
 
 from ipkd_tf.models import keras_hooks
+from ipkd_tf.output.checks import check, explained
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")
@@ -54,7 +56,12 @@ class SGD(keras.optimizers.SGD):
         momentum = _check_number("momentum", momentum, below=1.0)
         super().__init__(learning_rate, momentum=momentum, nesterov=nesterov, **kwargs)
         self.coupled_weight_decay = _check_number("weight_decay", weight_decay)
-        self.weight_decay_exclusions = _check_patterns(exclude_from_weight_decay)
+        expected = "a list of regular expressions; put one in brackets"
+        received = {"exclude_from_weight_decay": exclude_from_weight_decay}
+        check(not isinstance(exclude_from_weight_decay, str), expected, **received)
+        with explained((re.error, TypeError), expected, **received):
+            patterns = [re.compile(pattern).pattern for pattern in exclude_from_weight_decay]
+        self.weight_decay_exclusions = tuple(patterns)
 
     def build(self, variables):
         """Creates one velocity per variable (none if momentum is 0) and fixes which decay."""
@@ -104,19 +111,6 @@ class SGD(keras.optimizers.SGD):
         }
 
 
-def _check_number(name, value, below=float("inf")):
-    if not 0 <= value < below:
-        raise ValueError(f"Expected a number in [0, {below:g}). Received: {name}={value!r}")
+def _check_number(name, value, below=math.inf):
+    check(0 <= value < below, f"a number in [0, {below:g})", **{name: value})
     return float(value)
-
-
-def _check_patterns(patterns):
-    try:
-        if isinstance(patterns, str):
-            raise TypeError("put the pattern in brackets")
-        return tuple(re.compile(pattern).pattern for pattern in patterns)
-    except (re.error, TypeError) as error:
-        raise ValueError(
-            f"Expected a list of regular expressions: {error}. "
-            f"Received: exclude_from_weight_decay={patterns!r}"
-        ) from error

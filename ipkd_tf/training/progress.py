@@ -6,7 +6,35 @@ import time
 
 import keras
 
+from ipkd_tf.training import environment
+
 _OVERALL = ("loss", "hard_loss", "soft_loss", "avg_accuracy", "val_loss", "val_avg_accuracy")
+_SMALL_VALIDATION = 100  # images, below which one of them is over a point of accuracy
+
+
+def headline(experiment, splits, step, fresh_heads):
+    """What is about to happen, after `step` steps; `fresh_heads` None: of new weights."""
+    counts = ", ".join(f"{count} {part}" for part, count in splits.examples().items())
+    place = "in memory" if splits.train.in_memory else "read from files"
+    begin = f"goes on after step {step}, for" if step else "trains for"
+    epochs = "1 epoch" if experiment.epochs == 1 else f"{experiment.epochs} epochs"
+    alone = f", {experiment.submodel} alone" if experiment.submodel else ""
+    taught = f" by {experiment.teacher}" if experiment.teacher else ""
+    text = (
+        f"{experiment.run_name} {begin} {epochs}: {experiment.model}{alone}, "
+        f"{experiment.method}{taught}, {experiment.dataset} ({counts}, {place}), on "
+        f"{', '.join(environment.devices())}. Outputs: {experiment.output_dir}"
+    )
+    if fresh_heads is not None:
+        heads = ", ".join(fresh_heads)
+        heads = f"without the heads, which start anew: {heads}" if heads else "all"
+        text += f"\nWeights from {experiment.initialize_from}, {heads}."
+    if (count := len(splits.validation)) < _SMALL_VALIDATION:
+        text += (
+            f"\nNote: {count} images choose the best epoch, so one of them is "
+            f"{100 / count:.1f} points. Programs take the last epoch with --epoch=last."
+        )
+    return text
 
 
 def callbacks():

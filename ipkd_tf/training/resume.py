@@ -22,28 +22,14 @@ def best_epoch(history):
     return max(history, key=lambda row: row[CRITERION])
 
 
-def is_stopped(history, patience):
-    """Whether that many epochs came after the best one; never if it is 0."""
-    return bool(patience and history) and len(history) - best_epoch(history)["epoch"] >= patience
-
-
 class Keeper(keras.callbacks.Callback):
-    """Keeps a run's history and best network, and its whole state after each epoch and in between.
+    """Keeps a run's history, best network and whole state, after each epoch and every `seconds`.
 
-    `identity` tells the data and teachers, a checkpoint of others is refused; `seconds` pass from
-    one checkpoint to the next inside an epoch; `patience` epochs without a better one end training,
-    0: none do. Of several workers only the chief keeps anything.
-    They look every 16 steps, and when an epoch ends, whether one of them has something to say: then
-    all save, end or fail at the same step.
-
-    Attributes:
-        history: One dict per finished epoch.
-        epoch: Number of finished epochs.
-        step: Steps done of the epoch that runs; all of them while it is validated.
-
-    Raises (while training):
-        FloatingPointError: A loss or a weight is not finite; the last good checkpoint stays.
-        Terminated: SIGTERM has come, the state is saved.
+    Of several workers only the chief keeps anything. They look every 16 steps, and when an epoch
+    ends, whether one of them has something to say: then all save, end or fail at the same step.
+    `history` has a dict per finished epoch; `epoch` counts these, `step` the steps of the one that
+    runs, all of them while it is validated. Raises FloatingPointError when a loss or weight is not
+    finite, and Terminated when SIGTERM has come and the state is saved.
     """
 
     def __init__(
@@ -66,7 +52,9 @@ class Keeper(keras.callbacks.Callback):
 
     @property
     def stopped(self):
-        return is_stopped(self.history, self._patience)
+        """Whether `patience` epochs came after the best one; never if it is 0."""
+        later = len(self.history) - best_epoch(self.history)["epoch"] if self.history else 0
+        return 0 < self._patience <= later
 
     def restore(self):
         """Goes back to the newest checkpoint; returns whether there is one."""

@@ -11,6 +11,7 @@ from keras.optimizers.schedules import (
     PolynomialDecay,
 )
 
+from ipkd_tf.output.checks import explained
 from ipkd_tf.training import settings
 
 _KERAS = {
@@ -53,13 +54,9 @@ def _keras_schedule(experiment, steps_per_epoch):
         else value
         for name, value in given.items()
     }
-    try:
+    expected = f"the arguments of schedule={experiment.schedule}"
+    with explained(TypeError, expected, schedule_arguments=experiment.schedule_arguments):
         return _KERAS[experiment.schedule](experiment.learning_rate, **arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"Expected the arguments of schedule={experiment.schedule} ({error}). "
-            f"Received: schedule_arguments={experiment.schedule_arguments}"
-        ) from error
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")

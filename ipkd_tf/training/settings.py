@@ -16,15 +16,11 @@ _BY_DATA = ("num_classes", "image_size", "mean", "std")
 
 
 def setting(default, help, *, section=None, choices=None, parse=None, identity=True):
-    """A field of the dataclass of settings.
+    """A field of the dataclass of settings; `help` is the text of its flag.
 
-    Args:
-        default: Its value unless given; its type is the setting's.
-        help: Text of the flag.
-        section: Begins a section of this name.
-        choices: The only values, if not None.
-        parse: Reads the value or raises ValueError; its docstring says what it expects.
-        identity: Whether another value makes another run.
+    `section` begins one; `choices` are the only values; `parse` reads the value or raises
+    ValueError, and its docstring says what it expects; of the same `identity` are runs of the same
+    values.
     """
     metadata = {"help": help, "section": section, "choices": choices, "parse": parse}
     return dataclasses.field(default=default, metadata={**metadata, "identity": identity})

@@ -16,14 +16,8 @@ class Terminated(BaseException):
 class Sigterm(contextlib.ExitStack):
     """While entered, SIGTERM ends the process with status 0: at once, or where the run looks.
 
-    Attributes:
-        waits: Whether there is something to save first; whoever sets it looks at `requested` soon,
-            saves, and raises `Terminated`.
-        requested: Whether SIGTERM has come.
-
-    Example:
-        >>> with Sigterm() as sigterm:
-        ...     sigterm.waits = True  # from now on the signal is only noted
+    Whoever has something to save first sets `waits`, looks at `requested` soon, saves, and raises
+    `Terminated`.
     """
 
     def __init__(self):
@@ -67,8 +61,5 @@ def handle(numbers, handler):
 
 
 def default_signals():
-    """Inside the block Ctrl-C and SIGTERM end the process at once.
-
-    For calls that may wait long inside C++ code, where Python's handlers never run.
-    """
+    """Inside the block Ctrl-C and SIGTERM end the process at once, even inside C++ that waits."""
     return handle([signal.SIGINT, signal.SIGTERM], signal.SIG_DFL)

@@ -2,8 +2,12 @@
 
 import dataclasses
 
+import numpy as np
+import tensorflow as tf
+
 from ipkd_tf import data
 from ipkd_tf.output import counter
+from ipkd_tf.output.checks import check
 from ipkd_tf.training import settings
 
 
@@ -43,10 +47,7 @@ def check_same_data(there, here, where):
 
 
 def read_splits(experiment):
-    """Reads the data set and holds out the images that choose the best epoch.
-
-    The parts are the same for every seed of the experiment, so seeds compare training alone.
-    """
+    """Reads the data set and holds out what chooses the best epoch, alike for every seed."""
     dataset = data.read(
         experiment.dataset,
         data_dir=experiment.data_dir or None,
@@ -60,23 +61,44 @@ def read_splits(experiment):
         skip_broken=experiment.skip_broken,
         progress=counter.count("reading"),
     )
-    if dataset.num_classes < 2:
-        raise ValueError(
-            f"Expected at least two classes; there is only {dataset.class_names[0]}. "
-            f"Received: dataset={experiment.dataset!r}"
-        )
+    expected = f"at least two classes; there is only {dataset.class_names[0]}"
+    check(dataset.num_classes > 1, expected, dataset=experiment.dataset)
     train, validation = dataset.train, dataset.test
     if (held_out := experiment.held_out) is not None:
         count = round(held_out * len(train)) if isinstance(held_out, float) else held_out
-        if not 0 < count < len(train):
-            raise ValueError(
-                f"validation must hold out some, not all, of the {len(train)} training images; try "
-                f"holdout:0.1. Received: validation={experiment.validation!r}"
-            )
+        expected = f"some, not all, of the {len(train)} training images, such as holdout:0.1"
+        check(0 < count < len(train), expected, validation=experiment.validation)
         train, validation = data.hold_out(train, count, seed=0, class_names=dataset.class_names)
-    if len(train) < experiment.batch_size:
-        raise ValueError(
-            f"batch_size must be at most the {len(train)} training images. "
-            f"Received: batch_size={experiment.batch_size}"
-        )
+    expected = f"at most the {len(train)} training images"
+    check(experiment.batch_size <= len(train), expected, batch_size=experiment.batch_size)
     return Splits(dataset, train, validation, dataset.test)
+
+
+def training_batches(experiment, splits, start_step, part):
+    """Weighted and augmented batches of training images from a step on, or a part of each."""
+    names = (field.name for field in dataclasses.fields(data.Augmentation))
+    augmentation = {n: getattr(experiment, n) for n in names if hasattr(experiment, n)}
+    batches = data.training(
+        splits.train,
+        batch_size=experiment.batch_size,
+        seed=experiment.seed,
+        start_step=start_step,
+        part=part,
+        augmentation=data.Augmentation(**augmentation, num_classes=splits.dataset.num_classes),
+    )
+    if experiment.class_weights == "none":
+        return batches
+    weights = tf.constant(_balanced(splits.train.labels, splits.dataset.num_classes))
+
+    def weigh(labels):
+        if labels.dtype.is_floating:  # shares of each class
+            return tf.linalg.matvec(labels, weights)
+        return tf.gather(weights, labels)
+
+    return batches.map(lambda images, labels: (images, labels, weigh(labels)))
+
+
+def _balanced(labels, num_classes):
+    """A weight for each class, float32 `[classes]`: the mean over the images is 1."""
+    counts = np.bincount(labels, minlength=num_classes)
+    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)

@@ -6,10 +6,7 @@ from ipkd_tf.training import workers
 
 
 def variables(distiller):
-    """The variables of network (random states too) and optimizer, by number.
-
-    The names that Keras makes up count the layers made in the same process before.
-    """
+    """The variables of network (random states too) and optimizer, by number: names count on."""
     groups = {"network": distiller.network.variables, "optimizer": distiller.optimizer.variables}
     return {
         f"{group}/{number}": variable

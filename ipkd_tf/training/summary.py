@@ -14,11 +14,7 @@ _SCORES = (
 
 
 def table(result):
-    """The test scores of a finished run's best epoch as text, one line per sub-model.
-
-    Example:
-        >>> print(table(json.load(open("runs/quickstart/seed0/result.json"))))
-    """
+    """The test scores of a finished run's best epoch as text, one line per sub-model."""
     epochs = f"{result['best_epoch']} of {result['last_epoch']}"
     return score_table(f"{title(result)}: test scores of the best epoch, {epochs}", result["best"])
 
@@ -30,13 +26,18 @@ def title(result):
 def score_table(title, rows):
     """Rows of `evaluation.evaluate` as text, every cost a column, under a title; their average."""
     scores = [one for one in _SCORES if one[1] in rows[0]]  # Earlier versions had fewer.
-    labels = {one.name: one.label for one in cost.COSTS}
-    costs = [key for key in rows[0] if key not in {"name", *(key for _, key, _ in scores)}]
     average = {key: sum(row[key] for row in rows) / len(rows) for _, key, _ in scores}
-    average |= {"name": "average", **dict.fromkeys(costs, "")}
-    columns = [("sub-model", "name", "{}"), *scores]
-    columns += [(labels.get(key, key.replace("_", " ")), key, "{:,}") for key in costs]
+    costs = cost_columns(rows[0])
+    average |= {"name": "average", **{key: "" for _, key, _ in costs}}
+    columns = [("sub-model", "name", "{}"), *scores, *costs]
     return f"{title}\n{tables.text([*rows, average], columns)}"
+
+
+def cost_columns(row):
+    """A column of a table for every cost in a row of `evaluation.evaluate`."""
+    labels = {one.name: one.label for one in cost.COSTS}
+    costs = [key for key in row if key not in {"name", *(key for _, key, _ in _SCORES)}]
+    return [(labels.get(key, key.replace("_", " ")), key, "{:,}") for key in costs]
 
 
 def draw(result, history, directory):

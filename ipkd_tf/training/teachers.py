@@ -9,6 +9,7 @@ import h5py
 
 from ipkd_tf import models
 from ipkd_tf.models import flexible
+from ipkd_tf.output.checks import explained
 from ipkd_tf.training import finished_run
 from ipkd_tf.training.splits import check_same_data
 
@@ -58,14 +59,10 @@ def _digest(path):
         if isinstance(item, h5py.Dataset):
             digest.update(f"{name} {item.dtype} {item.shape}:".encode() + item[()].tobytes())
 
-    try:
+    expected = "a finished run or a whole .keras file as a teacher"
+    with explained((OSError, KeyError, zipfile.BadZipFile), expected, teacher=str(path)):
         with zipfile.ZipFile(file) as archive:
             content = io.BytesIO(archive.read(_WEIGHTS))
         with h5py.File(content) as weights:
             weights.visititems(add)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"Expected a finished run or a whole .keras file as a teacher ({error!r}). "
-            f"Received: teacher={str(path)!r}"
-        ) from error
     return digest.hexdigest()[:16]

@@ -8,7 +8,7 @@ import os
 import pathlib
 import shutil
 
-from ipkd_tf.output.files import remove_leftovers, replacing, write_text
+from ipkd_tf.output import files
 from ipkd_tf.training import settings
 
 OUTPUTS = ("history.csv", "result.json", "best.keras", "last.keras", "checkpoints")
@@ -18,34 +18,19 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextlib.contextmanager
 def locked(path):
-    """Inside the block the directory, created if need be, belongs to this process alone.
-
-    The operating system takes the lock back when a process ends in whatever way.
-    """
+    """Inside the block the directory, created if need be, belongs to this process alone."""
     path = pathlib.Path(path)
     with contextlib.ExitStack() as stack:
         with _explained(path):
             path.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(open(path / ".lock", "a"))
-        if not _lock(file):
+        try:
+            stack.enter_context(files.locked(path / ".lock", wait=False))
+        except BlockingIOError as error:
             raise ValueError(
                 "another run is writing to the workdir; wait for its end or choose another "
                 f"--workdir. Received: workdir={str(path)!r}"
-            )
+            ) from error
         yield path
-
-
-def _lock(file):
-    """Whether the file is now locked, or cannot be (Windows, some network file systems)."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):
-        pass
-    return True
 
 
 @contextlib.contextmanager
@@ -61,7 +46,7 @@ def _explained(path):
 
 def write_history(path, rows):
     """One line for each epoch; floats keep every digit."""
-    with replacing(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
+    with files.replacing(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -86,19 +71,16 @@ def explain_full_disk(path):
 
 
 def prepare(experiment):
-    """Creates or re-opens the directory of a run and writes its flags.txt; returns the path.
-
-    Refuses one that holds a run with other settings, or more epochs than asked for.
-    """
+    """Writes flags.txt of a run; refuses a directory that holds another one, or more epochs."""
     path = pathlib.Path(experiment.output_dir)
     with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
         _refuse_another_run(path, experiment)
-        remove_leftovers(path, _WRITTEN)
-        remove_leftovers(path / "checkpoints")
+        files.remove_leftovers(path, _WRITTEN)
+        files.remove_leftovers(path / "checkpoints")
         texts = settings.as_text(dataclasses.replace(experiment, name=experiment.run_name))
         lines = [f"--{name}={text}\n" for name, text in texts.items()]
-        write_text(path / "flags.txt", "".join(lines))
+        files.write_text(path / "flags.txt", "".join(lines))
     return path
 
 
@@ -106,21 +88,19 @@ def _refuse_another_run(path, experiment):
     found = [name for name in OUTPUTS if (path / name).exists()]
     if not found:
         return
-    if not (path / "flags.txt").exists():
+    flags = path / "flags.txt"
+    if not flags.exists():
         raise ValueError(
             f"the workdir holds {', '.join(found)} but no flags.txt to tell whose they are; "
             f"choose another --workdir. Received: workdir={str(path)!r}"
         )
-    if differences := _differences(_read_flags(path / "flags.txt"), experiment):
+    lines = flags.read_text(encoding="utf-8").split("\n")
+    stored = dict(line.removeprefix("--").partition("=")[::2] for line in lines)
+    if different := _differences(stored, experiment):
         raise ValueError(
-            f"the workdir holds a run with other settings ({'; '.join(differences)}); choose "
+            f"the workdir holds a run with other settings ({'; '.join(different)}); choose "
             f"another --workdir or --name, or remove it. Received: workdir={str(path)!r}"
         )
-
-
-def _read_flags(path):
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return dict(line.removeprefix("--").partition("=")[::2] for line in lines)
 
 
 def _differences(stored, experiment):

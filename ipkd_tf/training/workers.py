@@ -11,6 +11,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from ipkd_tf.output import checks
+
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -25,7 +27,10 @@ _SECONDS_BEFORE_A_WORD, _SECONDS_BETWEEN_WORDS = 3, 60
 def read_cluster():
     """Address of this process in TF_CONFIG, and those of the others that train."""
     text = os.environ.get("TF_CONFIG", "")
-    try:
+    expected = "TF_CONFIG to list the workers of the cluster and say which this is, as JSON (see "
+    expected += "docs/several_devices.md)"
+    kinds = (ValueError, KeyError, TypeError, AttributeError)
+    with checks.explained(kinds, expected, strategy="multi_worker", TF_CONFIG=text):
         config = json.loads(text)
         tasks = {
             (kind, number): address
@@ -34,20 +39,11 @@ def read_cluster():
         }
         own = tasks.pop((config["task"]["type"], int(config["task"]["index"])))
         int(own.rpartition(":")[2])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            "TF_CONFIG must list the workers of the cluster and say which this is, as JSON (see "
-            f"docs/several_devices.md; {error!r}). Received: strategy='multi_worker', "
-            f"TF_CONFIG={text!r}"
-        ) from error
     return own, list(tasks.values())
 
 
 def wait_for_peers(own, peers):
-    """Returns when every other worker has come; TensorFlow would wait deaf to signals, in silence.
-
-    Each listens on its own port until it has reached all others.
-    """
+    """Returns when every other worker has come; TensorFlow waits deaf to signals, in silence."""
     say = time.monotonic() + _SECONDS_BEFORE_A_WORD
     with _listen(own) if peers else contextlib.nullcontext():
         several = len(peers) + 1
@@ -111,8 +107,8 @@ def shared(dataset):
 def share_training(strategy, batch_size, batches):
     """Training batches such that each worker reads its part of every one, and no more.
 
-    `batches` goes from (number, parts) to the data set of that part of each batch. If the replicas
-    cannot share the `batch_size` of all workers evenly, all read all.
+    `batches` goes from (number, parts) to the data set of that part. If the replicas cannot share
+    `batch_size` evenly, all read all.
     """
     replicas = strategy.num_replicas_in_sync
     if count(strategy) == 1 or batch_size % replicas:

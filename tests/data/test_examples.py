@@ -73,17 +73,17 @@ class ExamplesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllEqual(part.gather(tf.constant([1]))[0], [[[[1, 1, 1]]]])
 
     @parameterized.named_parameters(
-        ("float_images", np.zeros((3, 4, 4, 3)), "uint8.*Received: images.dtype=float64"),
+        ("float_images", np.zeros((3, 4, 4, 3)), "uint8.*Received: images.dtype='float64'"),
         ("two_channels", np.zeros((2, 4, 4, 2), np.uint8), r"1 or 3.*\(2, 4, 4, 2\)"),
         ("list", [[0]], "uint8 array"),
-        ("none", np.zeros((0, 4, 4, 3), np.uint8), "no images"),
+        ("none", np.zeros((0, 4, 4, 3), np.uint8), "at least one image"),
     )
     def test_refuses_images(self, images, message):
         with self.assertRaisesRegex(ValueError, message):
             Examples(images, np.zeros(len(images), np.int32))
 
     def test_refuses_labels(self):
-        with self.assertRaisesRegex(ValueError, "int32.*Received: labels.dtype=int64"):
+        with self.assertRaisesRegex(ValueError, "int32.*Received: labels.dtype='int64'"):
             Examples(self.pixels, self.labels.astype(np.int64))
         with self.assertRaisesRegex(ValueError, "its 6 images"):
             Examples(self.pixels, self.labels[:1])
@@ -98,17 +98,17 @@ class ImageDatasetTest(tf.test.TestCase, parameterized.TestCase):
         (
             "high",
             {"train": plain([0, 1, 2])},
-            r"train.*in 0\.\.1,.*2 classes.*Received: labels.min\(\)=0, labels.max\(\)=2",
+            r"in 0\.\.1,.*2 classes.*split='train', labels.min\(\)=0, labels.max\(\)=2",
         ),
         (
             "low",
             {"test": plain([-1, 1])},
-            r"test.*Received: labels.min\(\)=-1, labels.max\(\)=1",
+            r"split='test', labels.min\(\)=-1, labels.max\(\)=1",
         ),
-        ("no_classes", {"class_names": ()}, r"at least one class.*Received: class_names=\(\)"),
-        ("two_means", {"mean": (0.5, 0.5)}, "finite numbers for 3 channels"),
+        ("no_classes", {"class_names": ()}, r"at least one class.*class_names=\(\)"),
+        ("two_means", {"mean": (0.5, 0.5)}, "finite mean and .* of each of 3 channels"),
         ("zero_std", {"std": (0.2, 0.0, 0.2)}, "above 0"),
-        ("nan", {"mean": (0.5, float("nan"), 0.5)}, "finite numbers for 3 channels"),
+        ("nan", {"mean": (0.5, float("nan"), 0.5)}, "finite mean and .* of each of 3 channels"),
     )
     def test_refuses(self, changes, message):
         with self.assertRaisesRegex(ValueError, message):

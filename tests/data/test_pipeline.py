@@ -119,13 +119,13 @@ class TrainingTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(sorted(np.concatenate([y for _, y in batches])), [0, 1, 2, 3])
 
     @parameterized.parameters(
-        ({"batch_size": 9}, "only 8 training images.*Received: batch_size=9"),
+        ({"batch_size": 9}, "the 8 training images.*Received: batch_size=9"),
         ({"batch_size": 0}, "at least one example.*Received: batch_size=0"),
         ({"seed": -1}, "Received: seed=-1"),
         ({"start_step": -1}, "Received: start_step=-1"),
         ({"part": (0, 3)}, r"Received: part=\(0, 3\), batch_size=4"),
         ({"part": (2, 2)}, r"Received: part=\(2, 2\)"),
-        ({"images": np.zeros((8, 4, 4, 3))}, "uint8.*Received: images.dtype=float64"),
+        ({"images": np.zeros((8, 4, 4, 3))}, "uint8.*Received: images.dtype='float64'"),
         ({"labels": np.zeros(7, np.int32)}, r"its 8 images.*labels.shape=\(7,\)"),
     )
     def test_refuses(self, change, message):

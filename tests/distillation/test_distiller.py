@@ -162,9 +162,12 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllEqual(one, other)
 
     @parameterized.parameters(
-        ({"sample_weight": np.ones((8, 2), "float32")}, r"Sample weights.*\[batch, 1\].*\(8, 2\)"),
-        ({"y": np.eye(8, dtype="int32")}, r"Class numbers.*floating-point.*shape=\(8, 8\)"),
-        ({"y": np.ones(8, "float32")}, "Labels must be integers"),
+        (
+            {"sample_weight": np.ones((8, 2), "float32")},
+            r"sample weight per.*\[batch, 1\].*\(8, 2\)",
+        ),
+        ({"y": np.eye(8, dtype="int32")}, r"class number per.*floating-point.*shape=\(8, 8\)"),
+        ({"y": np.ones(8, "float32")}, "labels that are integers"),
     )
     def test_labels_and_weights_of_other_shapes_are_refused(self, arguments, message):
         x, y = _data()
@@ -268,7 +271,7 @@ class OutsideTest(tf.test.TestCase, parameterized.TestCase):
         for use in (loaded.train_on_batch, loaded.test_on_batch):
             with self.assertRaisesRegex(ValueError, "without its outside teachers.*set_outside"):
                 use(x, y)
-        with self.assertRaisesRegex(ValueError, "Expected 1 outside teachers. Received: 2"):
+        with self.assertRaisesRegex(ValueError, "Expected 1 outside teachers. Received: models=2"):
             loaded.set_outside([teacher, teacher])
         loaded.set_outside([teacher])
         for model in (distiller, loaded):

@@ -85,7 +85,7 @@ class FeaturesTest(tf.test.TestCase):
         other = _network(filters=3)
         outside = keras.Model(other.input, keras.layers.Dense(2)(other.outputs[0]))
         hint = {"student": "early", "teacher": "t1:early", "kind": "hint"}
-        with self.assertRaisesRegex(ValueError, r"\(4, 4, 2\) and \(4, 4, 3\)"):
+        with self.assertRaisesRegex(ValueError, r"student=\(4, 4, 2\), teacher=\(4, 4, 3\)"):
             distillation.InplaceDistiller(network, outside=[outside], features=[hint])
         us = models.from_preset("us_mobilenet_v1_small", blocks=((16, 2),), image_size=8)
         with self.assertRaisesRegex(ValueError, "functional graph.*USMobileNetV1"):

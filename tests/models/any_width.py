@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from ipkd_tf import models
-from ipkd_tf.models import flexible, recalibration, slimmable_layers
+from ipkd_tf.models import flexible, shared_norm, slimmable_layers
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -80,7 +80,7 @@ class AnyWidth(models.FlexibleNetwork):
         channels = _channels(submodel)
         self.statistics[submodel.name] = [tf.zeros(channels).numpy(), tf.ones(channels).numpy()]
         model = self.submodel(submodel)
-        recalibration.estimate_statistics(model, batches)
+        shared_norm.estimate_statistics(model, batches)
         statistics = model.get_layer("norm").get_weights()[2:]
         self.statistics[submodel.name] = statistics
         if submodel in self.submodels:

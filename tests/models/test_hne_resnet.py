@@ -106,7 +106,7 @@ class TreeTest(tf.test.TestCase, parameterized.TestCase):
         ({"levels": ((8, 1, 1),)}, "\\(channels, stride\\) of each level.*levels="),
         ({"levels": ()}, "\\(channels, stride\\) of each level.*levels="),
         ({"levels": ((8, 0),)}, "positive whole numbers.*levels="),
-        ({"average": "votes"}, "logits or probabilities.*'votes'"),
+        ({"average": "votes"}, "logits, probabilities.*'votes'"),
         ({"leaf_weight": -1.0}, "0 or more.*leaf_weight=-1.0"),
     )
     def test_bad_settings_are_named(self, arguments, message):

@@ -85,6 +85,6 @@ class ImageShapesTest(tf.test.TestCase, parameterized.TestCase):
                 (export, network, 0, path),
                 (classify, images),
             ):
-                message = r"Expected images .*None, 8, 8, 3.*images.shape=\(\w+, 8, \d, \d\)"
+                message = r"Expected images .*None, 8, 8, 3.*images.shape='\(\w+, 8, \d, \d\)"
                 with self.assertRaisesRegex(ValueError, message):
                     enter(*arguments)

@@ -80,7 +80,7 @@ class HooksTest(tf.test.TestCase):
         self.assertFalse(norm.renorm)
 
     def test_keras_looks_up_momentum_at_each_call(self):
-        """What `recalibration.estimate_statistics` sets."""
+        """What `shared_norm.estimate_statistics` sets."""
         norm = keras.layers.BatchNormalization(momentum=0.75)
         norm.build((None, 1))
         norm.momentum = 0.0

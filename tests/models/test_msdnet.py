@@ -118,8 +118,8 @@ class MSDNetSettingsTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(
         ({"blocks": 0}, "positive whole numbers.*blocks=0"),
         ({"growth": 2.5}, "positive whole numbers.*growth=2.5"),
-        ({"step_mode": "odd"}, "even or lin_grow.*'odd'"),
-        ({"prune": "some"}, "min or max.*'some'"),
+        ({"step_mode": "odd"}, "even, lin_grow.*'odd'"),
+        ({"prune": "some"}, "min, max.*'some'"),
         ({"reduction": 2}, "share from 0 to 1.*reduction=2"),
         ({"growth": 3, "growth_factors": (1, 1, 1)}, "even growth.*growth=3"),
         ({"growth_factors": (1, 2)}, "one bottleneck factor for each.*\\(1, 2\\)"),

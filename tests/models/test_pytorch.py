@@ -114,7 +114,8 @@ class PyTorchTest(tf.test.TestCase, parameterized.TestCase):
         network, _ = network_and_torch("slimmable")
         state = pytorch.state_dict(network)
         kernel = state.pop("features.1.body.3.weight")
-        with self.assertRaisesRegex(ValueError, r"missing=\['features.1.body.3.weight'\] \(1\)"):
+        message = r"1 are missing.*missing=\['features.1.body.3.weight'\]"
+        with self.assertRaisesRegex(ValueError, message):
             pytorch.load_state_dict(network, state)
         with self.assertRaisesRegex(ValueError, "of shape \\(32, 32, 1, 1\\); .*shape=\\(31, 32"):
             pytorch.load_state_dict(network, state | {"features.1.body.3.weight": kernel[1:]})
@@ -122,5 +123,7 @@ class PyTorchTest(tf.test.TestCase, parameterized.TestCase):
         plain = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(image)))
         with self.assertRaisesRegex(ValueError, "one of MSDNet, .*network=Functional"):
             pytorch.state_dict(plain)
-        with self.assertRaisesRegex(ValueError, "every feature some exit reads.*4 layers at 3"):
+        with self.assertRaisesRegex(
+            ValueError, "every feature some exit reads.*layers=4, scales=3"
+        ):
             pytorch.state_dict(models.MSDNet(blocks=2, base=2, step=2))

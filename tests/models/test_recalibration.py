@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ipkd_tf.models import recalibration
+from ipkd_tf.models import shared_norm
 
 
 class RecalibrationTest(tf.test.TestCase):
@@ -15,9 +15,7 @@ class RecalibrationTest(tf.test.TestCase):
     def test_means_and_variances_are_averaged_over_the_batches(self):
         model = self._model()
         model.get_layer("norm").moving_mean.assign([100.0])
-        recalibration.estimate_statistics(
-            model, [np.array([[0.0], [2.0]]), np.array([[4.0], [8.0]])]
-        )
+        shared_norm.estimate_statistics(model, [np.array([[0.0], [2.0]]), np.array([[4.0], [8.0]])])
         norm = model.get_layer("norm")
         # Means 1 and 6, variances 1 and 4; the variance of all four numbers would be 8.75.
         self.assertAllClose(norm.moving_mean, [3.5])
@@ -28,11 +26,11 @@ class RecalibrationTest(tf.test.TestCase):
         x = keras.Input((1,))
         dropped = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
         model = keras.Model(x, keras.layers.BatchNormalization(name="second")(dropped))
-        recalibration.estimate_statistics(model, [np.array([[0.0], [2.0]])] * 3)
+        shared_norm.estimate_statistics(model, [np.array([[0.0], [2.0]])] * 3)
         second = model.get_layer("second")
         self.assertAllClose(second.moving_mean, [0.0], atol=1e-5)
         self.assertAllClose(second.moving_variance, [1 / 1.001], 1e-4)
 
     def test_no_batch_is_refused(self):
         with self.assertRaisesRegex(ValueError, "at least one batch.*batches=\\[\\]"):
-            recalibration.estimate_statistics(self._model(), [])
+            shared_norm.estimate_statistics(self._model(), [])

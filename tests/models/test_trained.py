@@ -61,7 +61,7 @@ class TrainedTest(parameterized.TestCase):
         image = str(directory / "digit.png")
         status, _, err = run_program(classify, "--preset=msdnet_small", image)
         self.assertEqual((status, err.count("\n")), (1, 1))
-        self.assertIn("a trained network from hne_", err)
+        self.assertIn("one of hne_", err)
         status, out, err = run_program(classify, "--preset=msdnet_small_digits", "--top=1", image)
         self.assertEqual((status, err), (0, ""))
         self.assertRegex(out, rf"digit.png: {digits.labels[0]} \d+\.\d %")
@@ -78,7 +78,7 @@ class TrainedTest(parameterized.TestCase):
         np.testing.assert_array_equal(network.get_layer("stem_scale_1").kernel, there.kernel)
 
     def test_what_is_not_there(self):
-        with self.assertRaisesRegex(ValueError, "from hne_.*, msdnet_.*Received: preset='x'"):
+        with self.assertRaisesRegex(ValueError, "one of hne_.*, msdnet_.*Received: preset='x'"):
             trained.find("x")
         with self.assertRaisesRegex(ValueError, "no arguments.*num_classes"):
             models.from_preset("msdnet_small_digits", num_classes=3)
@@ -116,5 +116,5 @@ class PackTest(absltest.TestCase):
         self.assertIn("small letters", run_program(pack, *arguments, "--name=../x")[2])
         with mock.patch.object(pack, "_LARGEST", 1000):
             status, _, err = run_program(pack, *arguments, "--name=large")
-        self.assertIn("of 1,000 bytes at most", err)
+        self.assertIn("at most 1,000 bytes", err)
         self.assertFalse((directory / "nets" / "large").exists())

@@ -145,7 +145,7 @@ class MarksTest(absltest.TestCase):
         self.assertEqual(document.fill(filled, [self.one]), filled)
 
     def test_errors(self):
-        with self.assertRaisesRegex(ValueError, "No finished run.*report: toy cifar10"):
+        with self.assertRaisesRegex(ValueError, "a finished run for.*report: toy cifar10"):
             document.fill("<!-- report: toy cifar10 -->\n<!-- end -->", [self.one])
         with self.assertRaisesRegex(ValueError, "Expected marks"):
             document.fill("# nothing", [self.one])

@@ -105,13 +105,13 @@ class RunsTest(absltest.TestCase):
         self.assertRegex(left_out[str(without)], "damaged: KeyError.'accuracy'")
 
     def test_errors(self):
-        with self.assertRaisesRegex(ValueError, "directory of a run.*Received: '.*/nowhere'"):
+        with self.assertRaisesRegex(ValueError, "directory of a run.*Received: path='.*/nowhere'"):
             runs.gather([self.root / "nowhere"])
         path = self.root / "other.csv"
         path.write_text("a,b\n1,2\n")
         with self.assertRaisesRegex(ValueError, "file of results.* model, .*other.csv'"):
             runs.gather([path])
-        with self.assertRaisesRegex(ValueError, "Received: '.*absent.csv'"):
+        with self.assertRaisesRegex(ValueError, "Received: path='.*absent.csv'"):
             runs.gather([self.root / "absent.csv"])
 
 
@@ -153,7 +153,7 @@ class LabelVariantsTest(absltest.TestCase):
         write_result(self.root, "ipkd", seed=2)
         write_result(self.root, "ipkd", seed=2, name="again")
         for mix in (False, True):
-            with self.assertRaisesRegex(ValueError, "again/seed2, .*ipkd/seed2"):
+            with self.assertRaisesRegex(ValueError, "again/seed2', '.*ipkd/seed2"):
                 self.label(mix=mix)
 
 

@@ -11,7 +11,7 @@ import pytest
 from absl.testing import parameterized
 
 from ipkd_tf import models
-from ipkd_tf.tools import command, convert
+from ipkd_tf.tools import convert
 from tests.models import torch_networks
 from tests.tools.test_programs import run_program
 
@@ -84,7 +84,7 @@ class ConvertTest(parameterized.TestCase):
         self.assertFalse((self.directory / "ours.keras").exists())
 
     def test_flags_that_do_not_fit(self):
-        with mock.patch.object(command, "require"):
+        with mock.patch.object(convert, "require"):
             cases = (
                 ("a.keras", "b.keras", (), "one .keras file"),
                 ("a.pth", "b.pth", (), "one .keras file"),

@@ -68,7 +68,7 @@ class ReportTest(parameterized.TestCase):
         self.assertIn("No distillation, temperature=9.0†", out)
 
     @parameterized.parameters(
-        (("nowhere",), "Received: 'nowhere'"),
+        (("nowhere",), "Received: path='nowhere'"),
         (("--readme=b.md",), "Expected marks"),
         (("--readme=absent.md",), "absent.md"),
         (("--formats=word",), "some of markdown, html, csv, latex"),
@@ -85,4 +85,4 @@ class ReportTest(parameterized.TestCase):
         status, _, err = run_program(report, "other")
         self.assertEqual(status, 1)
         self.assertIn("left out, unfinished: 4 of 4", err)
-        self.assertIn("at least one finished run. Received: other", err)
+        self.assertIn("at least one finished run. Received: paths='other'", err)

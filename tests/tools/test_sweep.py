@@ -145,7 +145,7 @@ class SweepTest(parameterized.TestCase):
         (("none.flags", "--vary=seed=1,2"), "flags of their own.*Received: vary='seed=1,2'"),
         (("none.flags", "--vary=epochs=6,many"), "none.flags: flag --epochs=many"),
         (("none.flags", "--vary=epoch=6"), "Unknown command line flag 'epoch'"),
-        (("none.flags", "--", "--dataset=folder:away"), "sweep: There is no folder 'away'"),
+        (("none.flags", "--", "--dataset=folder:away"), "sweep: Expected a folder that holds"),
     )
     def test_errors_come_before_the_first_run(self, arguments, message):
         status, _, err = run_program(sweep, *arguments)

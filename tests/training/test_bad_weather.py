@@ -101,7 +101,9 @@ class ResumeTest(WeatherTestCase):
 
     def test_sigterm_in_validation_repeats_only_the_validation(self):
         self.interrupt(At(terminate, test_batch=2), Terminated, ema=0.9)
-        with mock.patch.object(loop, "_training_batches", wraps=loop._training_batches) as read:
+        with mock.patch.object(
+            loop.splits, "training_batches", wraps=loop.splits.training_batches
+        ) as read:
             self.assert_resumes(ema=0.9)
         self.assertEqual([call.args[2] for call in read.call_args_list], [10, 0])
 
@@ -241,24 +243,24 @@ class RefusalTest(WeatherTestCase):
     def test_tensorboard_that_is_not_installed(self):
         with (
             mock.patch("importlib.util.find_spec", return_value=None),
-            self.assertRaisesRegex(ValueError, r'pip install "ipkd_tf\[tensorboard\]"'),
+            self.assertRaisesRegex(ValueError, r"pip install 'ipkd_tf\[tensorboard\]'"),
         ):
             loop.run(self.experiment(tensorboard=True))
 
     def test_several_workers_without_a_cluster(self):
-        with self.assertRaisesRegex(ValueError, "TF_CONFIG must list.*strategy='multi_worker'"):
+        with self.assertRaisesRegex(ValueError, "TF_CONFIG to list.*strategy='multi_worker'"):
             loop.run(self.experiment(strategy="multi_worker"))
 
     def test_data_that_changed(self):
         self.interrupt(At(crash, train_batch=14), checkpoint_minutes=0)
-        read = loop.read_splits
+        read = loop.splits.read_splits
 
         def fewer(experiment):
             return read(dataclasses.replace(experiment, train_examples=190))
 
         before = {path: path.read_bytes() for path in self.broken.rglob("*.*")}
         with (
-            mock.patch.object(loop, "read_splits", side_effect=fewer),
+            mock.patch.object(loop.splits, "read_splits", side_effect=fewer),
             self.assertRaisesRegex(ValueError, r"data are not those.*train=150 \(160 there\)"),
         ):
             loop.run(self.experiment("broken"))

@@ -75,21 +75,21 @@ class EarlyStoppingTest(test_loop.TrainingTest):
 class ClassWeightsTest(test_loop.TrainingTest):
     def test_balanced_classes_count_the_same(self):
         # 3 of class 0, 1 of class 1, none of class 2; means over images are 1 with all classes.
-        weights = loop._balanced(np.array([0, 0, 1, 0]), 3)
+        weights = loop.splits._balanced(np.array([0, 0, 1, 0]), 3)
         np.testing.assert_allclose(weights, [4 / 9, 4 / 3, 4 / 3], rtol=1e-6)
 
     @parameterized.parameters(0.0, 0.3)
     def test_batches_carry_the_weights(self, smoothing):
-        splits = loop.read_splits(self.experiment())
+        splits = loop.splits.read_splits(self.experiment())
         found = {}
         for name in ("none", "balanced"):
             experiment = self.experiment(class_weights=name, label_smoothing=smoothing)
-            batches = loop._training_batches(experiment, splits, 0, (0, 1))
+            batches = loop.splits.training_batches(experiment, splits, 0, (0, 1))
             found[name] = [array.numpy() for array in next(iter(batches))]
         images, labels, weights = found["balanced"]
         for array, plain in zip((images, labels), found["none"], strict=True):
             np.testing.assert_array_equal(array, plain)
-        expected = loop._balanced(splits.train.labels, 10)
+        expected = loop.splits._balanced(splits.train.labels, 10)
         expected = labels @ expected if smoothing else expected[labels]
         np.testing.assert_allclose(weights, expected, rtol=1e-5)
 

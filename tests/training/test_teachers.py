@@ -95,7 +95,7 @@ class RunTest(TeacherTest):
         recorder = keras.callbacks.Callback()
         with mock.patch.object(teachers, "load", return_value=loaded):
             result = loop.run(self.experiment(), [recorder])
-        (inside,) = recorder.model._outside._models
+        (inside,) = recorder.model._outside.models
         for values in (loaded[0].get_weights(), inside.get_weights()):
             for one, other in zip(values, before, strict=True):
                 np.testing.assert_array_equal(one, other)

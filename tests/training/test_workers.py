@@ -96,7 +96,7 @@ class ClusterTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_broken_cluster(self, text):
         with (
             mock.patch.dict("os.environ", {"TF_CONFIG": text}),
-            self.assertRaisesRegex(ValueError, "TF_CONFIG must list .*Received: .*TF_CONFIG="),
+            self.assertRaisesRegex(ValueError, "TF_CONFIG to list .*Received: .*TF_CONFIG="),
         ):
             workers.read_cluster()
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ipkd_tf.deployment.early_exit import confidence as confidences
 from ipkd_tf.deployment.early_exit import inference
-from ipkd_tf.models import checks, flexible, stages
+from ipkd_tf.models import flexible, naming, stages
 
 
 class EarlyExitClassifier:
@@ -77,7 +77,7 @@ class EarlyExitClassifier:
             and `exit` int32 `[batch]`: which sub-model answered, 0 for the smallest.
         """
         images = tf.cast(images, tf.float32)
-        checks.check_images(self.network, images)
+        naming.check_images(self.network, images)
         limits = self.thresholds if thresholds is None else self._check_thresholds(thresholds)
         return self.classify(images, tf.constant(limits, tf.float32))
 

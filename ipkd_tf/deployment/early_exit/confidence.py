@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from scipy import optimize, special
 
+from ipkd_tf.output.checks import check_choice
+
 
 def largest_probability(probabilities):
     """The probability of the class decided for (MSDNet's confidence)."""
@@ -33,17 +35,14 @@ MEASURES = {"probability": largest_probability, "margin": margin, "entropy": ent
 
 def measure(name):
     """The function of a name from `MEASURES`; ValueError if there is none."""
-    if name not in MEASURES:
-        raise ValueError(f"Expected one of {', '.join(MEASURES)}. Received: confidence={name!r}")
+    check_choice(MEASURES, confidence=name)
     return MEASURES[name]
 
 
 def fit_temperature(logits, labels):
-    """The temperature at which `softmax(logits / temperature)` fits held-out labels best.
+    """The temperature, 0.05 to 20, at which `softmax(logits / temperature)` fits labels best.
 
-    A float between 0.05 and 20, above 1 for an over-confident sub-model; where all held-out images
-    are right, any low one will do. (Guo et al., On Calibration of Modern Neural Networks, ICML
-    2017, section 4.2: the least negative log-likelihood.)
+    The least negative log-likelihood on held-out images (Guo et al., ICML 2017, section 4.2).
     """
     logits = np.asarray(logits, np.float64)
     rows = np.arange(len(labels))

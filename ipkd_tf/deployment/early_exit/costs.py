@@ -23,9 +23,7 @@ def multiply_adds(network):
 def milliseconds(network, image, confidence="probability", warmup=5, repeats=30):
     """Median latency of one image that leaves at an exit, on this machine, as `Costs`.
 
-    Whole calls are timed, with all that deciding and regrouping takes: for each exit, going
-    straight to it and being asked at every exit before it, in turn. `image`: uint8 `[1, height,
-    width, channels]`.
+    Whole calls are timed, going straight to each exit and asked at every exit before it, in turn.
     """
     count = len(network.outputs)
     # Logits divided by this make no image sure, so each call goes as far as it is sent.

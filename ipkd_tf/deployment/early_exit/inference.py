@@ -33,8 +33,7 @@ def fastest(network):
 def frozen(stage):
     """A stage whose weights are constants, as they are now.
 
-    Inside control flow this is much faster for few images: a variable has to be handed through
-    every branch around its operation.
+    Inside control flow that is much faster for few images: variables pass through every branch.
     """
     body, head = (
         piece and _Frozen(piece.model, piece.reads, piece.writes)

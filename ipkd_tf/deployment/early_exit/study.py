@@ -9,6 +9,7 @@ from ipkd_tf.deployment.early_exit import confidence as confidences
 from ipkd_tf.deployment.early_exit import thresholds
 from ipkd_tf.deployment.early_exit.costs import multiply_adds
 from ipkd_tf.models import flexible
+from ipkd_tf.output.checks import check
 
 _STEPS = 4  # budgets from one sub-model to the next: enough to see where the curve bends
 
@@ -93,11 +94,7 @@ def fit(network, held_out, test, confidence="probability", calibrate=True, costs
         >>> classify = EarlyExitClassifier(network, test.thresholds)
     """
     names = flexible.names(network)
-    if len(names) < 2:
-        raise ValueError(
-            "Early exit chooses among sub-models: expected a network of at least two. "
-            f"Received: sub-models {', '.join(names)}"
-        )
+    check(len(names) > 1, "a network of at least two sub-models", submodels=names)
     temperatures = [
         confidences.fit_temperature(logits, held_out[1]) if calibrate else 1.0
         for logits in held_out[0]

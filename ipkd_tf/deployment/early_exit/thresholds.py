@@ -74,12 +74,9 @@ def single(answers, costs):
 
 
 def geometric(answers, costs):
-    """What is reached where the share of the images that leave at exit k is proportional to q^k.
+    """What is reached where the share that leaves at exit k is proportional to q^k, for many q.
 
-    The surest leave first; one `Outcome` for each of many q.
-
-    Source: Huang et al., MSDNet, ICLR 2018, section 5 (budgeted batch classification);
-    kalviny/MSDNet-PyTorch, adaptive_inference.py.
+    The surest leave first. (Huang et al., MSDNet, ICLR 2018, section 5; kalviny/MSDNet-PyTorch.)
     """
     series = [np.power(ratio, np.arange(len(answers.correct))) for ratio in _RATIOS]
     choices = [_for_shares(answers.confidence, powers / powers.sum()) for powers in series]
@@ -125,9 +122,8 @@ def within(outcomes, budget):
 def oracle(answers, costs, budget):
     """Accuracy of an ideal choice, which knows beforehand at which exits an image is right.
 
-    Each image goes straight to its cheapest right exit, or to the cheapest exit of all if none is
-    right or the budget is used up; images whose right answer adds least come first, which is best.
-    None if the budget is below that of the cheapest exit.
+    Each image goes straight to its cheapest right exit, those first whose right answer adds least,
+    or to the cheapest of all if none is right or the budget, None below that one, is used up.
     """
     cheapest = costs.straight.min()
     if budget < cheapest:

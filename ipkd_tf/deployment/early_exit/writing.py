@@ -13,6 +13,7 @@ from ipkd_tf.deployment.export import manifest
 from ipkd_tf.deployment.export.verification import predict
 from ipkd_tf.models import stages
 from ipkd_tf.output import files
+from ipkd_tf.output.checks import check_choice
 
 FORMATS = ("saved_model", "litert", "onnx")
 # Runtimes round differently: an image may be on the other side of a threshold.
@@ -56,7 +57,6 @@ def export(classifier, path, format="saved_model", images=None, exits=None, fact
         # A manifest cannot list itself.
         earlier["formats"]["manifest"] = {"files": [f"{path.name}/{manifest.NAME}"]}
     manifest.check_own(path, earlier if "formats" in earlier else None)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as aside:
         write = _write_saved_model if format == "saved_model" else _write_stages
         rows = write(classifier, aside, format)
@@ -80,8 +80,7 @@ def export(classifier, path, format="saved_model", images=None, exits=None, fact
 def check_formats(formats):
     """Raises ValueError unless all formats exist and can be written here."""
     for format in formats:
-        if format not in FORMATS:
-            raise ValueError(f"Expected some of {', '.join(FORMATS)}. Received: format={format!r}")
+        check_choice(FORMATS, format=format)
     exporting.check_formats(formats)
 
 

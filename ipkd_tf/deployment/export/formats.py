@@ -1,11 +1,12 @@
 """The formats a sub-model is exported to, by name, and the packages that some of them need."""
 
 import dataclasses
-import importlib.util
+
+from ipkd_tf.output.checks import check, check_choice, explained, require
 
 DEFAULT_SIGNATURE = "serving_default"
-PIP_COMMAND = "pip install 'ipkd_tf[export]'"
-_MODULES = {
+PACKAGES = {  # by what needs them
+    "": (),
     "litert": ("ai_edge_litert",),
     "onnx": ("tf2onnx", "onnx", "onnxruntime"),
     "onnx_int8": ("tf2onnx", "onnx", "onnxruntime", "sympy"),
@@ -29,11 +30,8 @@ class Tolerance:
 
     def __post_init__(self):
         difference, agreement = self.difference or 0.0, self.agreement or 0.0
-        if not (0 <= difference and 0 <= agreement <= 1):
-            raise ValueError(
-                f"Expected a difference of at least 0 and an agreement from 0 to 1. "
-                f"Received: tolerance={self}"
-            )
+        expected = "a difference of at least 0 and an agreement from 0 to 1"
+        check(0 <= difference and 0 <= agreement <= 1, expected, tolerance=self)
 
     def of(self, format, network=None):
         """What holds for a format and network: their tolerance where nothing else was asked for."""
@@ -65,14 +63,10 @@ class Format:
         """
         from ipkd_tf.deployment.export import converters
 
-        try:
-            getattr(converters, self.writer)(models, path, calibration_images)
+        expected = "another format: the sub-model cannot be converted"
         # Converters raise what their parts happen to raise.
-        except Exception as error:
-            raise ValueError(
-                f"The sub-model cannot be converted ({first_line(error)}); choose another format. "
-                f"Received: file={self.file!r}"
-            ) from error
+        with explained(Exception, expected, file=self.file):
+            getattr(converters, self.writer)(models, path, calibration_images)
 
 
 # Rounding to 11 bits at every layer.
@@ -118,34 +112,8 @@ FORMATS = {
 def check_formats(names, several=False):
     """Raises ValueError unless the formats exist, can be written here and hold what is asked."""
     for name in names:
-        if name not in FORMATS:
-            raise ValueError(
-                f"Expected formats from {', '.join(FORMATS)}. Received: format={name!r}"
-            )
-        if several and not FORMATS[name].holds_several:
-            able = ", ".join(name for name, format in FORMATS.items() if format.holds_several)
-            raise ValueError(
-                f"One file of this format holds one sub-model; choose a sub-model, or one of "
-                f"{able}. Received: format={name!r}"
-            )
-        require(FORMATS[name].needs)
-
-
-def require(purpose):
-    """Raises ValueError if packages for a purpose, such as the format onnx, are not installed."""
-    if missing := missing_packages(purpose):
-        packages = " ".join(name.replace("_", "-") for name in missing)
-        raise ValueError(
-            f"{purpose} needs packages that are not installed; {PIP_COMMAND}, or "
-            f"pip install {packages}. Received: missing={packages}"
-        )
-
-
-def missing_packages(purpose):
-    needed = _MODULES.get(purpose, ())
-    return [name for name in needed if importlib.util.find_spec(name) is None]
-
-
-def first_line(error):
-    """The first line of an error's text, or its name."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        check_choice(FORMATS, format=name)
+        able = [one for one, format in FORMATS.items() if format.holds_several or not several]
+        expected = f"one of {', '.join(able)}; a file of others holds one sub-model"
+        check(name in able, expected, format=name)
+        require(*PACKAGES[FORMATS[name].needs], extra="export")

@@ -8,6 +8,7 @@ import json
 import pathlib
 
 from ipkd_tf.output import files
+from ipkd_tf.output.checks import check, explained
 from ipkd_tf.version import __version__
 
 NAME = "manifest.json"
@@ -47,21 +48,13 @@ def begin(network, name, rows, class_names=None, run=None):
 def read(directory):
     """The manifest of a directory, None if it has none; ValueError if it is damaged."""
     path = pathlib.Path(directory, NAME)
-    try:
+    expected = "an empty directory to export into again: the manifest is damaged"
+    with explained(json.JSONDecodeError, expected, path=str(path)):
         return files.read_json(path)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"The manifest is damaged ({error}); export again into an empty directory. "
-            f"Received: path={str(path)!r}"
-        ) from error
 
 
 def merge(document, earlier, directory, overwrite=False):
-    """Takes over the formats of the same network that an earlier manifest lists.
-
-    Returns the manifest, and the paths of an export of another network, which `overwrite` allows to
-    be replaced; ValueError if it does not.
-    """
+    """The manifest with an earlier one's formats of the same network, and paths to be replaced."""
     if earlier is None:
         return document, []
     if all(earlier.get(key) == document[key] for key in ("submodel", "network")):
@@ -82,12 +75,8 @@ def check_own(path, document):
     own = {name for entry in entries for name in entry["files"]}
     there = [path] if path.is_file() else [one for one in path.rglob("*") if not one.is_dir()]
     foreign = {one.relative_to(path.parent).as_posix() for one in there} - own
-    if foreign:
-        raise ValueError(
-            f"Expected a place that is free, or that an export wrote; found "
-            f"{', '.join(sorted(foreign)[:3])}. Choose another directory, or move them away. "
-            f"Received: path={str(path)!r}"
-        )
+    expected = "a place that is free, or that an export wrote; choose another directory, or move "
+    check(not foreign, f"{expected}away {', '.join(sorted(foreign)[:3])}", path=str(path))
 
 
 def describe(path, **facts):

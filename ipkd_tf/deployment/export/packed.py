@@ -14,6 +14,7 @@ import numpy as np
 
 from ipkd_tf.models import flexible, graph
 from ipkd_tf.models.quantized_layers import Codes
+from ipkd_tf.output.checks import check, explained
 
 VERSION = 1
 
@@ -55,24 +56,17 @@ def read(path):
         >>> model = read("model_packed.npz")["bits_2"]
         >>> logits = model(images)
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
+    expected = "a whole packed file; export it again"
+    # Damage shows in many ways: as a bad archive, bad JSON, arrays that are too short.
+    with open(path, "rb") as file, explained(Exception, expected, path=str(path)):
+        with np.load(file, allow_pickle=False) as archive:
             header = json.loads(archive["header"].tobytes())
             codes, floats = archive["codes"], archive["floats"]
-        if header["version"] != VERSION:
-            raise ValueError(f"its version is {header['version']}, this is {VERSION}")
+        check(header["version"] == VERSION, f"version {VERSION}", version=header["version"])
         return {
             name: _model(name, submodel, codes, floats)
             for name, submodel in header["submodels"].items()
         }
-    except FileNotFoundError:
-        raise
-    # Damage shows in many ways: as a bad archive, bad JSON, arrays that are too short.
-    except Exception as error:
-        raise ValueError(
-            f"Expected a whole packed file; export it again ({type(error).__name__}: "
-            f"{str(error)[:200]}). Received: path={str(path)!r}"
-        ) from error
 
 
 class _Store:
@@ -119,8 +113,7 @@ def _specs(network, which, model, store):
 def _model(name, submodel, codes, floats):
     model = keras.models.model_from_json(submodel["model"])
     graph.set_weights(model, [_value(spec, codes, floats) for spec in submodel["weights"]])
-    if model.name != name:
-        raise ValueError(f"{name} holds {model.name}")
+    check(model.name == name, f"the model {name}", name=model.name)
     return model
 
 
@@ -142,7 +135,7 @@ def pack(codes, bits):
 
 def unpack(packed, bits, count):
     """Returns the first `count` numbers that `pack` made bytes of, uint8 `[count]`."""
-    if 8 * len(packed) < count * bits:  # NumPy would append zeros.
-        raise ValueError(f"it has {len(packed)} bytes for {count} numbers of {bits} bits")
+    enough = 8 * len(packed) >= count * bits  # NumPy would append zeros.
+    check(enough, f"bytes for {count} numbers of {bits} bits", bytes=len(packed))
     each = np.unpackbits(packed, count=count * bits).reshape(count, bits)
     return np.packbits(np.pad(each, [(0, 0), (8 - bits, 0)]), axis=1).reshape(-1)

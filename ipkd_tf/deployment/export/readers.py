@@ -8,13 +8,8 @@ import typing
 import numpy as np
 
 from ipkd_tf.deployment.export import manifest
-from ipkd_tf.deployment.export.formats import (
-    DEFAULT_SIGNATURE,
-    FORMATS,
-    first_line,
-    missing_packages,
-    require,
-)
+from ipkd_tf.deployment.export.formats import DEFAULT_SIGNATURE, FORMATS, PACKAGES
+from ipkd_tf.output.checks import check, explained, missing, require
 
 OUTPUTS = {"logits", "probabilities", "class_id"}
 
@@ -44,24 +39,16 @@ def open_model(path, threads=None):
     if document := path.is_dir() and manifest.read(path):
         path = _choose_file(path, document)
     read, needs = (_read_saved_model, "") if path.is_dir() else _reader(path)
-    if not path.exists() or not read:
-        raise ValueError(
-            f"Expected a .keras, .tflite, .onnx or .npz file, or the directory of a SavedModel, "
-            f"that exists. Received: path={str(path)!r}"
-        )
-    require(needs)
-    try:
-        model = read(path, threads)
-        if set(model.outputs) != OUTPUTS:
-            raise ValueError(f"its outputs are {', '.join(model.outputs)}")
-        return model
+    expected = "a .keras, .tflite, .onnx or .npz file, or the directory of a SavedModel"
+    check(path.exists() and read, expected, path=str(path))
+    require(*PACKAGES[needs], extra="export")
+    expected = "another file: it is damaged or was not exported by ipkd_tf; a network such as "
+    expected += "best.keras has to be exported first, by python -m ipkd_tf export"
     # The runtimes report damage with whatever their parsers happen to raise.
-    except Exception as error:
-        raise ValueError(
-            f"The file is damaged or was not exported by ipkd_tf ({first_line(error)}). A network "
-            "such as best.keras has to be exported first, python -m ipkd_tf export does it. "
-            f"Received: path={str(path)!r}"
-        ) from error
+    with explained(Exception, expected, path=str(path)):
+        model = read(path, threads)
+        check({*model.outputs} == OUTPUTS, f"outputs {OUTPUTS}", outputs=model.outputs)
+        return model
 
 
 def _reader(path):
@@ -70,7 +57,7 @@ def _reader(path):
 
 def _choose_file(directory, document):
     paths = [directory / FORMATS[name].file for name in document["formats"] if name in FORMATS]
-    runnable = [path for path in paths if not missing_packages(_reader(path)[1])]
+    runnable = [path for path in paths if not missing(PACKAGES[_reader(path)[1]])]
     return next(iter(runnable or paths), directory)
 
 

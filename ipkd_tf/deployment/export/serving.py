@@ -22,11 +22,7 @@ def serving_model(submodel, fold=True):
 
 
 def serving_models(submodels):
-    """Serving models of several sub-models, folded unless that ends the sharing of weights.
-
-    Where each sub-model has batch normalisation of its own behind a shared kernel, folding would
-    turn the one kernel into one for each sub-model.
-    """
+    """Serving models of sub-models, folded unless that ends the sharing of their kernels."""
     if len(submodels) == 1:
         return [serving_model(submodels[0])]
     candidates = [[serving_model(model, fold) for model in submodels] for fold in (True, False)]
@@ -34,14 +30,9 @@ def serving_models(submodels):
 
 
 class SharedWeights:
-    """The weights of several models, those stored once that are leading slices of one another.
+    """The weights of models, smallest first, stored once where leading slices of one another.
 
-    Args:
-        models: `keras.Model`s, smallest first, that name their common weights alike.
-
-    Attributes:
-        variables: List of `tf.Variable`, which together hold every model's weights.
-        bytes: Their size.
+    `variables` hold every model's weights, `bytes` is their size; common weights bear one path.
     """
 
     def __init__(self, models):

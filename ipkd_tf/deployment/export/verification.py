@@ -6,8 +6,8 @@ import functools
 import keras
 import numpy as np
 
-from ipkd_tf.models import checks
-from ipkd_tf.output import counter
+from ipkd_tf.models import naming
+from ipkd_tf.output import checks, counter
 
 _BATCH = 64  # keeps activations small
 _NOISE = 64  # images, where there are no others
@@ -28,11 +28,10 @@ class Reference:
         if images is None:
             shape = (_NOISE, *network.inputs[0].shape[1:])
             images, labels = np.random.default_rng(0).integers(0, 256, shape, np.uint8), None
-        elif not len(images):
-            raise ValueError("Expected at least one image to compare on. Received: images=[]")
+        checks.check(len(images), "at least one image to compare on", images=[])
 
         def run(batch):
-            checks.check_images(network, batch)
+            naming.check_images(network, batch)
             return network.predict_on_batch(batch)
 
         logits = predict(run, images, what="running the network")
@@ -41,7 +40,7 @@ class Reference:
 
     def verify(self, opened, format, tolerance):
         """The scores of an opened file for each sub-model; ValueError outside the tolerance."""
-        checks = []
+        scored = []
         for name, logits in self.logits.items():
             # A format that holds a single sub-model need not know its name.
             signature = name if len(self.logits) > 1 else opened.signatures[0]
@@ -49,8 +48,8 @@ class Reference:
             outputs = predict(call, self.images, what=f"running {format} of {name}")
             scores = compare(outputs, logits, self.labels)
             check(scores, tolerance, f"{format} of {name}")
-            checks.append({"submodel": name, **scores})
-        return checks
+            scored.append({"submodel": name, **scores})
+        return scored
 
 
 def predict(call, images, batch_size=_BATCH, what="classifying"):
@@ -63,12 +62,7 @@ def predict(call, images, batch_size=_BATCH, what="classifying"):
 
 
 def compare(outputs, logits, labels=None):
-    """Compares the outputs of a file with the logits of the network.
-
-    Returns a dict of `images` (their number), `largest_difference` (of a logit), `largest_logit`
-    (absolute), `probability_difference` (largest, from the softmax of the file's own logits),
-    `equal_decisions` (share) and, with labels, `accuracy` of the file and `network_accuracy`.
-    """
+    """Compares a file's outputs with the network's logits: differences, decisions, accuracies."""
     decisions = logits.argmax(axis=-1)
     shifted = np.exp(outputs["logits"] - outputs["logits"].max(axis=-1, keepdims=True))
     expected = shifted / shifted.sum(axis=-1, keepdims=True)

@@ -11,6 +11,7 @@ from ipkd_tf.deployment.export.formats import FORMATS, Tolerance, check_formats
 from ipkd_tf.deployment.export.readers import open_model
 from ipkd_tf.models import cost, flexible
 from ipkd_tf.output import files
+from ipkd_tf.output.checks import check
 
 
 def export_submodel(
@@ -114,17 +115,11 @@ def describe(document, directory, formats):
 
 
 def _check_calibration(formats, images):
-    asked = [format for format in formats if FORMATS[format].calibrated]
-    if asked and images is None:
-        raise ValueError(
-            f"Training images are needed for the ranges of int8 activations; give "
-            f"calibration_images. Received: format={asked[0]!r}, calibration_images=None"
-        )
-    if asked and not np.ptp(images, axis=0).any():
-        raise ValueError(
-            "Expected calibration images that differ, some of each class. "
-            f"Received: {len(images)} equal images"
-        )
+    if asked := [format for format in formats if FORMATS[format].calibrated]:
+        expected = "training images as calibration_images, for the ranges of int8 activations"
+        check(images is not None, expected, format=asked[0], calibration_images=None)
+        expected = "calibration images that differ, some of each class"
+        check(np.ptp(images, axis=0).any(), expected, equal_images=len(images))
 
 
 def _row(network, name, which, rows):

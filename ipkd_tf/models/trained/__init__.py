@@ -3,6 +3,7 @@
 import pathlib
 
 from ipkd_tf.output import files
+from ipkd_tf.output.checks import check, check_choice
 
 DIRECTORY = pathlib.Path(__file__).parent
 PREFIX = "preset:"
@@ -14,26 +15,13 @@ def names():
 
 
 def find(name):
-    """Returns the directory of a trained network, its file compared with the digest on its card.
-
-    Raises:
-        ValueError: There is none of this name, or its file is damaged.
-
-    Example:
-        >>> print((find("msdnet_small_digits") / "README.md").read_text())
-    """
-    if name not in names():
-        raise ValueError(
-            f"Expected a trained network from {', '.join(names())}. Received: preset={name!r}"
-        )
+    """Returns the directory of a trained network; ValueError if there is none, or it is damaged."""
+    check_choice(names(), preset=name)
     directory = DIRECTORY / name
-    expected = files.read_json(directory / "result.json")["file"]
+    facts = files.read_json(directory / "result.json")["file"]
     found = files.sizes_and_digests(directory / "best.keras")["best.keras"]
-    if found != expected:
-        raise ValueError(
-            f"The file of the trained network is damaged: {found} instead of {expected}; install "
-            f"ipkd_tf again. Received: preset={name!r}"
-        )
+    expected = f"a file of {facts}; this one is damaged, install ipkd_tf again"
+    check(found == facts, expected, preset=name, found=found)
     return directory
 
 

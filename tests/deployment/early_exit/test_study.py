@@ -124,7 +124,7 @@ class StudyTest(tf.test.TestCase):
         image = keras.Input((8, 8, 3))
         network = keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(image)))
         logits, labels = made_up(0)
-        with self.assertRaisesRegex(ValueError, "at least two. Received: sub-models "):
+        with self.assertRaisesRegex(ValueError, "at least two sub-models. Received: submodels="):
             study.fit(network, (logits[0], labels), (logits[0], labels))
 
     def test_text_table_and_figure(self):

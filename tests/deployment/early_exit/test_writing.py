@@ -167,7 +167,7 @@ class StageFilesTest(tf.test.TestCase, parameterized.TestCase):
         for notes in (path / "notes.txt", foreign):
             notes.write_text("keep")
             for place in (notes.parent, notes):
-                with self.assertRaisesRegex(ValueError, "notes.txt. Choose.*Received: path="):
+                with self.assertRaisesRegex(ValueError, "notes.txt. Received: path="):
                     writing.export(small.classifier(), place)
             self.assertEqual(notes.read_text(), "keep")
 

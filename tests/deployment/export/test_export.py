@@ -249,9 +249,7 @@ class OwnNetworkTest(tf.test.TestCase, parameterized.TestCase):
         image = keras.Input([8, 8, 3])
         network = keras.Model(image, [_head(keras.layers.Conv2D(6, 3, **settings)(image), "one")])
         images = networks.images(4, side=8)
-        with self.assertRaisesRegex(
-            ValueError, f"cannot convert {operation}.*choose another format"
-        ):
+        with self.assertRaisesRegex(ValueError, f"another format.*cannot convert {operation}"):
             export.export_submodel(
                 network, 0, self.directory, [format], images=images, calibration_images=images
             )
@@ -292,14 +290,14 @@ class DirectoryTest(tf.test.TestCase):
         (self.directory / "model.keras").write_text("mine, too")
         network = self._network(0.0)
         for format, name in (("saved_model", "saved_model/notes.txt"), ("keras", "model.keras")):
-            with self.assertRaisesRegex(ValueError, f"found {name}.*Received: path="):
+            with self.assertRaisesRegex(ValueError, f"move away {name}.*Received: path="):
                 self._export(network, [format], overwrite=True)
         self.assertEqual(foreign.read_text(), "mine")
         self.assertCountEqual(os.listdir(self.directory), ["saved_model", "model.keras"])
         foreign.unlink()
         self._export(network, ["saved_model"])
         foreign.write_text("added later")
-        with self.assertRaisesRegex(ValueError, "found saved_model/notes.txt"):
+        with self.assertRaisesRegex(ValueError, "move away saved_model/notes.txt"):
             self._export(network, ["saved_model"])
         self.assertEqual(foreign.read_text(), "added later")
 
@@ -378,7 +376,7 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_an_unknown_format(self):
         with self.assertRaisesRegex(
-            ValueError, "from saved_model, keras.*Received: format='tflite'"
+            ValueError, "one of saved_model, keras.*Received: format='tflite'"
         ):
             export.export_submodel(self.network, 0, self.directory, ["tflite"])
 
@@ -389,10 +387,10 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
             export.export_submodel(self.network, "exit", self.directory)
 
     def test_int8_needs_calibration_images(self):
-        with self.assertRaisesRegex(ValueError, "Training images are needed"):
+        with self.assertRaisesRegex(ValueError, "training images as calibration_images"):
             export.export_submodel(self.network, 0, self.directory, ["litert_int8"])
         white = np.full((8, 16, 16, 3), 255, np.uint8)
-        with self.assertRaisesRegex(ValueError, "images that differ.*Received: 8 equal images"):
+        with self.assertRaisesRegex(ValueError, "images that differ.*Received: equal_images=8"):
             export.export_submodel(
                 self.network, 0, self.directory, ["litert_int8"], calibration_images=white
             )
@@ -402,7 +400,7 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
             export.export_submodel(self.network, 0, self.directory, images=networks.images(0))
 
     def test_missing_packages_are_named_with_the_pip_command(self):
-        with mock.patch.object(formats.importlib.util, "find_spec", return_value=None):
+        with mock.patch("importlib.util.find_spec", return_value=None):
             with self.assertRaisesRegex(ValueError, r"pip install 'ipkd_tf\[export\]'.*tf2onnx"):
                 export.export_submodel(self.network, 0, self.directory, ["onnx"])
         self.assertEmpty(os.listdir(self.directory))
@@ -431,7 +429,7 @@ class ErrorsTest(tf.test.TestCase, parameterized.TestCase):
     def test_another_keras_file(self):
         self.network.submodel(0).save(self.directory / "other.keras")
         with self.assertRaisesRegex(
-            ValueError, "not exported by ipkd_tf .its outputs are.*has to be exported first"
+            ValueError, "not exported by ipkd_tf.*has to be exported first.*outputs="
         ):
             export.open_model(self.directory / "other.keras")
 
