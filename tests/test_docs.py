@@ -159,7 +159,7 @@ class PagesTest(tf.test.TestCase, parameterized.TestCase):
             ("MSDNet(num_classes=100)", "MSDNet(blocks=2, base=1, step=1)"),
             # The session has one mirrored strategy, of which a second one would be too many.
             ("tf.distribute.MirroredStrategy()", "tf.distribute.get_strategy()"),
-            ("fit(train, validation_data=test, epochs=300)", "fit(train.take(2))"),
+            ("fit(train, validation_data=test, epochs=300, ", "fit(train.take(2), "),
         )
         self.assertEqual([row["name"] for row in names["rows"]], ["exit_1", "exit_2"])
         self.assertEqual(names["small"].name, "exit_1")
