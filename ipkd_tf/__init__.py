@@ -4,8 +4,19 @@ Importing the package starts nothing heavy: what stands here is imported when it
 """
 
 import importlib
+import typing
 
 from ipkd_tf.version import __version__
+
+# ruff: noqa: F401
+if typing.TYPE_CHECKING:  # A type checker does not run `__getattr__`.
+    from ipkd_tf import data, deployment, distillation, models, training
+    from ipkd_tf.deployment import early_exit, export
+    from ipkd_tf.distillation import losses, teachers
+    from ipkd_tf.distillation.distiller import InplaceDistiller
+    from ipkd_tf.models import layers
+    from ipkd_tf.training import evaluation, optimizers
+    from ipkd_tf.training.experiment import Experiment
 
 # Public name: the module it is, or the module and the name inside it.
 _PUBLIC = {

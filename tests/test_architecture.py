@@ -1,6 +1,7 @@
 """Imports go one way, and importing the package stays quick."""
 
 import ast
+import inspect
 import pathlib
 import subprocess
 import sys
@@ -71,3 +72,58 @@ class ImportsTest(tf.test.TestCase):
         """
         printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         self.assertEqual(printed.stdout.strip(), "[]", printed.stderr)
+
+
+def _public_functions():
+    """Every function, constructor and method of the names that users are promised."""
+    for alias in ipkd_tf._PUBLIC:
+        face = getattr(ipkd_tf, alias)
+        names = getattr(face, "__all__", None) or (
+            [name for name, one in vars(face).items() if _belongs_to(one, face)]
+            if inspect.ismodule(face)
+            else []
+        )
+        for one in [getattr(face, name) for name in names] or [face]:
+            if inspect.isfunction(one):
+                yield one
+            elif inspect.isclass(one):
+                yield from _methods(one)
+
+
+def _belongs_to(one, module):
+    return getattr(one, "__module__", "") == module.__name__ and not one.__name__.startswith("_")
+
+
+def _methods(kind):
+    """Those of the class itself; what overrides a method is as the method it overrides."""
+    for name, one in vars(kind).items():
+        one = getattr(one, "fget", one)
+        own = name in ("__init__", "__call__") or not (
+            name.startswith("_") or any(hasattr(base, name) for base in kind.__bases__)
+        )
+        if own and inspect.isfunction(one) and one.__module__ == kind.__module__:
+            yield one
+
+
+class PublicFaceTest(tf.test.TestCase):
+    def test_type_checkers_see_what_is_imported_when_asked_for(self):
+        for face in (ipkd_tf, ipkd_tf.export):
+            (block,) = (
+                node
+                for node in ast.parse(pathlib.Path(face.__file__).read_text()).body
+                if isinstance(node, ast.If)
+            )
+            names = [alias.name for line in block.body for alias in line.names]
+            self.assertCountEqual(names, face._PUBLIC)
+
+    def test_every_public_function_says_its_types(self):
+        functions, untyped = {*_public_functions()}, []
+        self.assertGreater(len(functions), 90)
+        for one in functions:
+            signature = inspect.signature(one)
+            types = {name: p.annotation for name, p in signature.parameters.items()}
+            types.pop("self", None)
+            if one.__name__ != "__init__":
+                types["return"] = signature.return_annotation
+            untyped += [f"{one.__qualname__}: {n}" for n, t in types.items() if t is inspect._empty]
+        self.assertEmpty(untyped)

@@ -3,7 +3,11 @@
 `read` gives examples, `training` and `evaluation` make batches of them; `load` does both at once.
 """
 
+import os
+from collections.abc import Callable
+
 import numpy as np
+import tensorflow as tf
 
 from ipkd_tf.data import splits
 from ipkd_tf.data.augmentation import Augmentation
@@ -29,18 +33,18 @@ __all__ = [
 
 
 def read(
-    name,
-    data_dir=None,
-    image_size=None,
-    centre_crop=0.0,
-    train_examples=None,
-    test_examples=None,
-    seed=0,
-    memory=None,
-    windows=False,
-    skip_broken=0,
-    progress=None,
-    grey=False,
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    centre_crop: float = 0.0,
+    train_examples: int | None = None,
+    test_examples: int | None = None,
+    seed: int = 0,
+    memory: int | None = None,
+    windows: bool = False,
+    skip_broken: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    grey: bool = False,
 ) -> ImageDataset:
     """Reads an image classification data set into memory, or opens it to be read when asked for.
 
@@ -129,7 +133,13 @@ def open_source(name, data_dir, size, grey=False, centre_crop=0.0, skip_broken=0
     )
 
 
-def load(name, batch_size, seed=0, data_dir=None, augmentation=None):
+def load(
+    name: str,
+    batch_size: int,
+    seed: int = 0,
+    data_dir: str | os.PathLike | None = None,
+    augmentation: Augmentation | None = None,
+) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Reads a data set and returns it as two `tf.data.Dataset`s, ready for `fit`.
 
     Args:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import numbers
+import typing
 
 import tensorflow as tf
 
@@ -99,7 +100,7 @@ class Augmentation:
     def _changes_labels(self):
         return self.mixup > 0 or self.label_smoothing > 0
 
-    def draw_windows(self, batch_size, seed):
+    def draw_windows(self, batch_size: int, seed: typing.Any) -> tf.Tensor | None:
         """What `Examples.gather` takes as windows; None for the whole of each image."""
         if not self.resized_crop:
             return None
@@ -109,7 +110,9 @@ class Augmentation:
         area = self.resized_crop + (1 - self.resized_crop) * area
         return tf.stack([area, (4 / 3) ** (2 * ratio - 1), x, y], axis=2)
 
-    def __call__(self, images, labels, seed):
+    def __call__(
+        self, images: tf.Tensor, labels: tf.Tensor, seed: typing.Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         if self.crop_padding or self.flip:
             crop, flip = (tf.random.fold_in(seed, constant) for constant in (_CROP, _FLIP))
             images = crop_and_flip(images, self.crop_padding, crop, flip if self.flip else None)

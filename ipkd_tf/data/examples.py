@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import typing
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -44,7 +45,7 @@ class Examples:
         (3, 8, 8, 3)
     """
 
-    def __init__(self, images, labels, rows=None):
+    def __init__(self, images: typing.Any, labels: np.ndarray, rows: np.ndarray | None = None):
         self._source = images if hasattr(images, "read") else Pixels(images)
         self._rows = np.arange(len(self._source)) if rows is None else rows
         self.labels = labels
@@ -59,18 +60,20 @@ class Examples:
         return len(self.labels)
 
     @property
-    def skipped(self):
+    def skipped(self) -> dict[str, str]:
         """Images that could not be read, so far: what is wrong with each, by its name."""
         return dict(getattr(self._source, "skipped", {}).values())
 
-    def images(self, indices=slice(None)):
+    def images(self, indices: typing.Any = slice(None)) -> np.ndarray:
         """The images of these indices (default: all), uint8 `[k, height, width, channels]`."""
         return self.read(indices)[0]
 
     # So they stand in for an array where batches are sliced out of one.
     __getitem__ = images
 
-    def read(self, indices=slice(None), windows=None):
+    def read(
+        self, indices: typing.Any = slice(None), windows: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`(images, labels)` of these indices; `windows` as for `gather`."""
         indices = np.arange(len(self))[indices]
         more = [] if windows is None else [windows]
@@ -85,11 +88,13 @@ class Examples:
             images[again] = self._source.read(self._rows[indices[again]], *some)
         raise ValueError(f"None of the {len(self)} images of a part can be read.")
 
-    def subset(self, indices):
+    def subset(self, indices: typing.Any) -> "Examples":
         """The examples of these indices, as `Examples` that share the source."""
         return Examples(self._source, self.labels[indices], self._rows[indices])
 
-    def gather(self, indices, windows=None):
+    def gather(
+        self, indices: tf.Tensor, windows: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """`(images, labels)` of an integer tensor of indices; traceable, for `tf.data`.
 
         By `windows`, float32 `[k, attempts, 4]`, `image_file.drawn` draws a window of each image.
@@ -117,7 +122,7 @@ class Examples:
 
 
 @contextlib.contextmanager
-def explain_failure(examples):
+def explain_failure(examples: Examples) -> Iterator[None]:
     """Inside the block, an image that `tf.data` cannot read ends in the error of its source."""
     try:
         yield

@@ -17,13 +17,13 @@ _DEFAULT_AUGMENTATION = Augmentation()
 
 
 def training(
-    images,
-    labels=None,
-    batch_size=None,
-    seed=0,
-    start_step=0,
-    augmentation=_DEFAULT_AUGMENTATION,
-    part=(0, 1),
+    images: np.ndarray | Examples,
+    labels: np.ndarray | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    start_step: int = 0,
+    augmentation: Augmentation = _DEFAULT_AUGMENTATION,
+    part: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Infinite, shuffled, augmented batches; element k is a function of (seed, start_step + k).
 
@@ -59,7 +59,11 @@ def training(
 
 
 def training_epochs(
-    images, labels=None, batch_size=None, seed=0, augmentation=_DEFAULT_AUGMENTATION
+    images: np.ndarray | Examples,
+    labels: np.ndarray | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    augmentation: Augmentation = _DEFAULT_AUGMENTATION,
 ) -> tf.data.Dataset:
     """Like `training`, but finite: each iteration yields the next epoch.
 
@@ -80,7 +84,9 @@ def training_epochs(
     return _batches(counted, batch_at)
 
 
-def evaluation(images, labels=None, batch_size=None) -> tf.data.Dataset:
+def evaluation(
+    images: np.ndarray | Examples, labels: np.ndarray | None = None, batch_size: int | None = None
+) -> tf.data.Dataset:
     """Every example exactly once, in order, never augmented.
 
     The examples are spread evenly over the smallest number of batches that suffices. A small last

@@ -1,16 +1,22 @@
 """Stratified parts of a data set: every class keeps its share, a seed decides which examples."""
 
+import typing
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
 from ipkd_tf.output.checks import check
 
+if typing.TYPE_CHECKING:
+    from ipkd_tf.data.examples import Examples
+
 TEST_SHARE = 0.2  # of a source that comes without a test split
 SPLIT_SEED = 0  # splits belong to the data set, not to a run: runs stay comparable
 
 
-def draw(labels, count, seed=SPLIT_SEED):
+def draw(labels: np.ndarray, count: int | None, seed: int = SPLIT_SEED) -> np.ndarray:
     """Sorted indices of `count` examples, every class in proportion: how "N images" are taken.
 
     Args:
@@ -34,7 +40,12 @@ def draw(labels, count, seed=SPLIT_SEED):
     return np.sort(resample(np.arange(len(labels)), n_samples=count, **settings))
 
 
-def hold_out(examples, count, seed=SPLIT_SEED, class_names=None):
+def hold_out(
+    examples: "Examples",
+    count: int,
+    seed: int = SPLIT_SEED,
+    class_names: Sequence[str] | None = None,
+) -> tuple["Examples", "Examples"]:
     """Splits examples off, every class in proportion to its size.
 
     Args:

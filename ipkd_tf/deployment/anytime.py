@@ -2,7 +2,9 @@
 
 import time
 import typing
+from collections.abc import Callable, Iterator
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -38,13 +40,13 @@ class Anytime:
         ...         break
     """
 
-    def __init__(self, network, clock=time.perf_counter):
+    def __init__(self, network: keras.Model, clock: Callable[[], float] = time.perf_counter):
         self._stages = stages.partition(network)
         self._run = _compiled(self._stages, network.inputs[0].shape)
         self._clock = clock
         self._seconds = {}  # of each stage, by the shape of the images
 
-    def logits(self, images):
+    def logits(self, images: typing.Any) -> Iterator[np.ndarray]:
         """Yields each sub-model's logits `[batch, classes]`, as an array, when they are ready.
 
         Nothing of a stage is computed before its logits are asked for. At least one image.
@@ -54,7 +56,7 @@ class Anytime:
             logits, tensors = run(tensors)
             yield logits.numpy()
 
-    def within(self, images, milliseconds):
+    def within(self, images: typing.Any, milliseconds: float) -> InTime:
         """The last logits that are ready before a deadline.
 
         A stage starts only if it should end in time, judging by a few rehearsals; those precede the

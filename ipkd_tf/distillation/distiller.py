@@ -1,8 +1,11 @@
 """In-place knowledge distillation as a Keras model: sub-models of one network teach each other."""
 
 import dataclasses
+import typing
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ipkd_tf.distillation import losses
@@ -70,19 +73,19 @@ class InplaceDistiller(SubmodelMetrics):
 
     def __init__(
         self,
-        network,
-        teachers="ipkd_ta_m",
-        distillation_weight=0.8,
-        temperature=5.0,
-        divergence="kl",
-        top_5=False,
-        outside=(),
-        teacher_dropout=0,
-        seed=0,
-        features=(),
-        label_weight="remaining",
-        distillation_ramp_steps=0,
-        **kwargs,
+        network: keras.Model,
+        teachers: str | np.ndarray | Sequence = "ipkd_ta_m",
+        distillation_weight: float = 0.8,
+        temperature: float = 5.0,
+        divergence: str = "kl",
+        top_5: bool = False,
+        outside: int | keras.Model | Sequence[keras.Model] = (),
+        teacher_dropout: int = 0,
+        seed: int = 0,
+        features: Sequence[FeatureLoss | dict] = (),
+        label_weight: str = "remaining",
+        distillation_ramp_steps: int = 0,
+        **kwargs: typing.Any,
     ):
         super().__init__(**kwargs)
         self.submodel_names = flexible.names(network)
@@ -130,7 +133,7 @@ class InplaceDistiller(SubmodelMetrics):
             columns = self.teachers.shape[1] - drawn
             self._teachers_of_named = teacher_weights.from_spec(spec, named, columns)
 
-    def set_outside(self, models):
+    def set_outside(self, models: Sequence[keras.Model]) -> None:
         """Gives the outside teachers, as many as before, to a distiller loaded without them."""
         count = self._number_outside
         check(len(models) == count, f"{count} outside teachers", models=len(models))

@@ -16,6 +16,8 @@ T^2 magnifies what rounding leaves. So every distribution is held relative to th
 """
 
 import math
+import typing
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -28,16 +30,16 @@ LABEL_WEIGHTS = ("remaining", "full")
 
 
 def inplace_distillation_loss(
-    labels,
-    logits,
-    teachers,
-    distillation_weight,
-    temperature,
-    divergence="kl",
-    sample_weight=None,
-    outside=(),
-    label_weight="remaining",
-):
+    labels: typing.Any,
+    logits: Sequence[tf.Tensor],
+    teachers: str | np.ndarray | Sequence,
+    distillation_weight: float,
+    temperature: float,
+    divergence: str = "kl",
+    sample_weight: typing.Any = None,
+    outside: Sequence[tf.Tensor] = (),
+    label_weight: str = "remaining",
+) -> tf.Tensor:
     """Returns the objective averaged over the batch.
 
     Args:
@@ -77,18 +79,18 @@ def inplace_distillation_loss(
 
 
 def per_example_losses(
-    labels,
-    logits,
-    teachers,
-    distillation_weight,
-    temperature,
-    divergence="kl",
-    outside=(),
-    sample_weight=None,
-    keep=None,
-    label_weight="remaining",
-    ramp=None,
-):
+    labels: typing.Any,
+    logits: Sequence[tf.Tensor],
+    teachers: str | np.ndarray | Sequence,
+    distillation_weight: float,
+    temperature: float,
+    divergence: str = "kl",
+    outside: Sequence[tf.Tensor] = (),
+    sample_weight: typing.Any = None,
+    keep: tf.Tensor | None = None,
+    label_weight: str = "remaining",
+    ramp: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the labels' and the teachers' part of the objective, `[batch]` each.
 
     As `inplace_distillation_loss`, but sample weights do not scale: where one is 0, zeros stand for
@@ -119,7 +121,7 @@ def per_example_losses(
     return hard, weight * temperature**2 * soft
 
 
-def mean_logits(logits):
+def mean_logits(logits: Sequence[tf.Tensor]) -> tf.Tensor:
     """Returns logits `[batch, classes]` of the mean of the probabilities of several sub-models."""
     relative = _relative_log_softmax(tf.stack(_check_logits(logits)), 1.0)
     return tf.reduce_logsumexp(relative, axis=0)
@@ -227,7 +229,9 @@ def _reverse_kl(teacher, student, weights):
 _DIVERGENCE_OF = {"kl": _kl, "ce": _cross_entropy, "reverse_kl": _reverse_kl}
 
 
-def check_settings(distillation_weight, temperature, divergence, label_weight="remaining"):
+def check_settings(
+    distillation_weight: float, temperature: float, divergence: str, label_weight: str = "remaining"
+) -> None:
     """Raises ValueError for settings out of range; for callers that have no logits yet."""
     share = 0 <= distillation_weight <= 1
     check(share, "a share in [0, 1]", distillation_weight=distillation_weight)

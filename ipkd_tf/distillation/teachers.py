@@ -8,6 +8,8 @@ may teach anybody. A row sums to 1 (taught) or to 0 (not taught).
 
 import operator
 import re
+import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,7 +30,7 @@ _TEACHER = rf"(?:t?\d{{1,9}}|{'|'.join(VIRTUAL)})"
 _ITEM = re.compile(rf"\s*(\d{{1,9}})\s*:\s*({_TEACHER}(?:\s*\+\s*{_TEACHER})*)\s*", re.ASCII)
 
 
-def from_spec(spec, n, outside=0):
+def from_spec(spec: str | np.ndarray | Sequence, n: int, outside: int = 0) -> np.ndarray:
     """Returns the teacher weights that a specification describes.
 
     Args:
@@ -68,17 +70,17 @@ def from_spec(spec, n, outside=0):
     return check(weights, n, len(names))
 
 
-def is_text(spec):
+def is_text(spec: typing.Any) -> bool:
     """Whether a specification is written as student:teacher+teacher items."""
     return isinstance(spec, str) and all(_ITEM.fullmatch(item) for item in spec.split(","))
 
 
-def find_virtual(spec):
+def find_virtual(spec: str | np.ndarray | Sequence) -> tuple[str, ...]:
     """Returns the virtual teachers that a text names, in the order of their columns."""
     return tuple(name for name in VIRTUAL if is_text(spec) and name in spec)
 
 
-def check(weights, n=None, outside=0):
+def check(weights: np.ndarray | Sequence, n: int | None = None, outside: int = 0) -> np.ndarray:
     """Returns weights as float32 `[n, n + outside]`, not rescaled; any n if None.
 
     Raises:

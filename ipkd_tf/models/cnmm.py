@@ -1,6 +1,7 @@
 """Convolutional neural mixture model: exponentially many networks that share their links."""
 
 import re
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -56,16 +57,16 @@ class CNMM(SharedNormNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        channels=(32, 64, 128),
-        nodes=4,
-        cost_weight=0.0,
-        entropy_weight=0.01,
-        sampled=True,
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        channels: Sequence[int] = (32, 64, 128),
+        nodes: int = 4,
+        cost_weight: float = 0.0,
+        entropy_weight: float = 0.01,
+        sampled: bool = True,
+        name: str | None = None,
     ):
         images, x = blocks.image_input(self.arguments)
         check_positive(channels=channels, nodes=nodes)
@@ -83,7 +84,7 @@ class CNMM(SharedNormNetwork):
         super().__init__(inputs=images, outputs=outputs, submodels=submodels, name=name)
         self.keep(_shared=shared)
 
-    def probabilities(self):
+    def probabilities(self) -> np.ndarray:
         """Returns pi of each scale: list of float arrays `[nodes + 1, nodes + 1]`, from i to j."""
         nodes = self.arguments["nodes"]
         everything = links.nested_links(nodes, nodes)

@@ -1,5 +1,7 @@
 """DenseNet and DenseNet-BC for small images, the single-scale ancestor of MSDNet."""
 
+from collections.abc import Sequence
+
 import keras
 
 from ipkd_tf.models import blocks, flexible, layers
@@ -39,15 +41,15 @@ class DenseNet(flexible.FlexibleNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        depth=40,
-        growth=12,
-        bottleneck=True,
-        reduction=0.5,
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        depth: int = 40,
+        growth: int = 12,
+        bottleneck: bool = True,
+        reduction: float = 0.5,
+        name: str | None = None,
     ):
         images, x = blocks.image_input(self.arguments)
         check_positive(depth=depth, growth=growth)

@@ -1,6 +1,8 @@
 """The contract of a flexible network, and how a sub-model is cut out of any network."""
 
 import inspect
+import typing
+from collections.abc import Iterable, Sequence
 
 import keras
 
@@ -8,7 +10,7 @@ from ipkd_tf.models import graph
 from ipkd_tf.models.naming import Submodel, find, names
 
 
-def cut(network, which):
+def cut(network: keras.Model, which: int | str | Submodel) -> keras.Model:
     """Returns one sub-model as a plain `keras.Model` that holds only what it uses.
 
     It takes images to logits, with weights of its own; models inside the network are dissolved
@@ -72,40 +74,47 @@ class FlexibleNetwork(keras.Model):
         network.keep(arguments=_constructor_arguments(cls, network, *args, **kwargs))
         return network
 
-    def __init__(self, *, inputs, outputs, submodels, **kwargs):
+    def __init__(
+        self,
+        *,
+        inputs: typing.Any,
+        outputs: Sequence,
+        submodels: Sequence[str | Submodel],
+        **kwargs: typing.Any,
+    ):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.submodels = tuple(Submodel(s) if isinstance(s, str) else s for s in submodels)
 
-    def keep(self, **attributes):
+    def keep(self, **attributes: typing.Any) -> None:
         """Sets attributes past Keras, which would wrap dicts and lists and track the layers."""
         for name, value in attributes.items():
             object.__setattr__(self, name, value)
 
     @property
-    def submodel_names(self):
+    def submodel_names(self) -> tuple[str, ...]:
         return tuple(submodel.name for submodel in self.submodels)
 
-    def resolve(self, which):
+    def resolve(self, which: int | str | Submodel) -> Submodel:
         """Returns the `Submodel` of a number, a name or a `Submodel`; see `find`."""
         name = getattr(which, "name", which)
         unlisted = self.parse(name) if isinstance(name, str) else None
         return unlisted or self.submodels[find(self, which)]
 
-    def parse(self, name):
+    def parse(self, name: str) -> Submodel | None:
         """Returns the `Submodel` of a name beyond the named ones; None: there is none."""
 
-    def space(self):
+    def space(self) -> dict[str, tuple]:
         """Returns what sub-models are searched among: dict of gene to a tuple of its choices.
 
         The first choices make the smallest sub-model, the last ones the largest.
         """
         return {"submodel": self.submodel_names}
 
-    def compose(self, genes):
+    def compose(self, genes: dict) -> Submodel:
         """Returns the `Submodel` of a dict with one choice for each gene of `space`."""
         return self.resolve(genes["submodel"])
 
-    def submodel(self, which):
+    def submodel(self, which: int | str | Submodel) -> keras.Model:
         """Returns one sub-model as a plain model of its own, without any weight it does not use.
 
         It takes images to logits `[batch, classes]`, equal to that output of the network in
@@ -130,28 +139,28 @@ class FlexibleNetwork(keras.Model):
                 graph.set_weights(layer, self.weights_of(submodel, layer))
         return model
 
-    def build_submodel(self, submodel):
+    def build_submodel(self, submodel: Submodel) -> keras.Model | None:
         """Returns an untrained plain model of a sub-model; None: the graph cut at its output."""
 
-    def weights_of(self, submodel, layer):
+    def weights_of(self, submodel: Submodel, layer: keras.layers.Layer) -> list:
         """Returns the arrays that a layer of the plain model of a sub-model gets as weights."""
         return leading_slices(self.get_layer(layer.name), layer)
 
-    def codes_of(self, submodel, layer):
+    def codes_of(self, submodel: Submodel, layer: keras.layers.Layer) -> typing.Any:
         """Returns the `quantized_layers.Codes` of a plain layer's first weight, or None."""
 
-    def draw(self, seed, step):
+    def draw(self, seed: int, step: typing.Any) -> typing.Any:
         """Returns what one training step trains, smallest first, or None: the named sub-models.
 
         A pure function of the seed, a Python int, and the step, an integer tensor.
         """
 
     @property
-    def drawn(self):
+    def drawn(self) -> int:
         """How many sub-models one training step trains."""
         return len(self.submodels)
 
-    def train_logits(self, images, drawn=None):
+    def train_logits(self, images: typing.Any, drawn: typing.Any = None) -> tuple[list, list]:
         """Computes the logits of what `draw` returned, in training mode.
 
         Returns a list of `drawn` logits `[batch, classes]`, smallest first, and a list of further
@@ -159,7 +168,7 @@ class FlexibleNetwork(keras.Model):
         """
         return keras.tree.flatten(self(images, training=True)), []
 
-    def recalibrate(self, which, batches):
+    def recalibrate(self, which: int | str | Submodel, batches: Iterable) -> None:
         """Estimates the normalisation statistics of one sub-model anew, if it shares them.
 
         Args:

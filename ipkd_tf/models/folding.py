@@ -10,7 +10,7 @@ from ipkd_tf.models import graph, layers
 _ABSORBING = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
-def fold_batch_normalization(model):
+def fold_batch_normalization(model: keras.Model) -> keras.Model:
     """Returns a copy of the model without the batch normalisations that a convolution can absorb.
 
     In inference, normalisation is `scale * x + offset` per channel; a linear convolution or dense

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 import keras
 
@@ -49,16 +50,16 @@ class HNEResNet(flexible.FlexibleNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        stem=32,
-        levels=((64, 1), (64, 2), (64, 2), (64, 1), (64, 1)),
-        units=2,
-        average="logits",
-        leaf_weight=1.0,
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        stem: int = 32,
+        levels: Sequence[tuple[int, int]] = ((64, 1), (64, 2), (64, 2), (64, 1), (64, 1)),
+        units: int = 2,
+        average: str = "logits",
+        leaf_weight: float = 1.0,
+        name: str | None = None,
     ):
         images, x = blocks.image_input(self.arguments)
         check_positive(stem=stem, units=units)

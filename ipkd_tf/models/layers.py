@@ -1,5 +1,8 @@
 """Keras's layers on faster kernels, and how images enter a network."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -25,7 +28,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Source: Ioffe & Szegedy, 2015; conventions of `torch.nn.BatchNorm2d`.
     """
 
-    def __init__(self, axis=-1, momentum=0.9, epsilon=1e-5, **kwargs):
+    def __init__(
+        self, axis: int = -1, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: typing.Any
+    ):
         super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
@@ -111,14 +116,14 @@ class Conv2D(keras.layers.Conv2D):
         return super().convolution_op(inputs, kernel)
 
 
-def keras_kind(operation):
+def keras_kind(operation: typing.Any) -> type:
     """The class of an operation, or Keras's own where ours is that one but faster."""
     kind = type(operation)
     faster = kind in (BatchNormalization, Conv2D, ReLU)
     return getattr(keras.layers, kind.__name__) if faster else kind
 
 
-def product_at_each_pixel(inputs, kernel):
+def product_at_each_pixel(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Convolves `[batch, height, width, in]` with a kernel `[1, 1, in, filters]`."""
     sides = [inputs.shape[axis] or tf.shape(inputs)[axis] for axis in (1, 2)]
     channels, filters = (kernel.shape[axis] or tf.shape(kernel)[axis] for axis in (2, 3))
@@ -127,7 +132,7 @@ def product_at_each_pixel(inputs, kernel):
     return tf.reshape(products, [-1, *sides, filters])
 
 
-def prepare_images(images, mean, std):
+def prepare_images(images: typing.Any, mean: Sequence[float], std: Sequence[float]) -> typing.Any:
     """Scales images in 0..255 to zero mean and unit deviation per channel, for our networks."""
     scale = [1.0 / (255.0 * s) for s in std]
     offset = [-m / s for m, s in zip(mean, std, strict=True)]
@@ -139,7 +144,7 @@ def prepare_images(images, mean, std):
     return keras.ops.flip(normalized, axis=(1, 2))
 
 
-def subsample(x, strides):
+def subsample(x: typing.Any, strides: int) -> typing.Any:
     """Every `strides`-th pixel, those that a 1 x 1 convolution reads."""
     if strides == 1:
         return x
@@ -147,7 +152,7 @@ def subsample(x, strides):
     return x[:, first_row::strides, first_column::strides]
 
 
-def pool(x, layer):
+def pool(x: typing.Any, layer: keras.layers.Layer) -> typing.Any:
     """2 x 2 pooling, which leaves out a row or column of an odd side."""
     odd = [side % 2 for side in x.shape[1:3]]
     return layer(x[:, odd[0] :, odd[1] :] if any(odd) else x)

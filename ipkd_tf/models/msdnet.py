@@ -1,5 +1,7 @@
 """MSDNet: a multi-scale densely connected network with an exit after each block."""
 
+from collections.abc import Sequence
+
 import keras
 
 from ipkd_tf.models import flexible, layers
@@ -49,24 +51,24 @@ class MSDNet(flexible.FlexibleNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        blocks=7,
-        base=4,
-        step=2,
-        step_mode="even",
-        channels=16,
-        growth=6,
-        growth_factors=(1, 2, 4),
-        bottleneck=True,
-        bottleneck_factors=(1, 2, 4),
-        prune="max",
-        reduction=0.5,
-        exit_channels=128,
-        stem="3x3",
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        blocks: int = 7,
+        base: int = 4,
+        step: int = 2,
+        step_mode: str = "even",
+        channels: int = 16,
+        growth: int = 6,
+        growth_factors: Sequence[int] = (1, 2, 4),
+        bottleneck: bool = True,
+        bottleneck_factors: Sequence[int] = (1, 2, 4),
+        prune: str = "max",
+        reduction: float = 0.5,
+        exit_channels: int | None = 128,
+        stem: str = "3x3",
+        name: str | None = None,
     ):
         images, x = image_input(self.arguments)
         layout = Layout(**self.arguments)

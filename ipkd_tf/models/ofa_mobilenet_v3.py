@@ -1,5 +1,7 @@
 """Once-for-all MobileNet-V3: kernels, depths, expansions and image sides in one network."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -68,22 +70,22 @@ class OFAMobileNetV3(SharedNormNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        named=None,
-        kernels=(3, 5, 7),
-        expansions=(3, 4, 6),
-        depths=(2, 3, 4),
-        sides=None,
-        draws=2,
-        draw_from=None,
-        stem=16,
-        stages=STAGES,
-        head=(480, 640),
-        stem_strides=1,
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        named: Sequence[str] | None = None,
+        kernels: Sequence[int] = (3, 5, 7),
+        expansions: Sequence[int] = (3, 4, 6),
+        depths: Sequence[int] = (2, 3, 4),
+        sides: Sequence[int] | None = None,
+        draws: int = 2,
+        draw_from: str | None = None,
+        stem: int = 16,
+        stages: Sequence[tuple[int, int, bool, str]] = STAGES,
+        head: tuple[int, int] = (480, 640),
+        stem_strides: int = 1,
+        name: str | None = None,
     ):
         images, x = blocks.image_input(self.arguments)
         sides = sides or images.shape[1:2]
@@ -160,7 +162,7 @@ class OFAMobileNetV3(SharedNormNetwork):
         logits = [ofa_layers.mobilenet(x, self._space, row, shared) for row in rows]
         return [tf.cast(one, tf.float32) for one in logits], []
 
-    def sort_channels(self):
+    def sort_channels(self) -> None:
         """Puts the most important middle channels of each block first, for the smaller expansions.
 
         The largest sub-model computes what it did before; all others change, and need to be

@@ -1,6 +1,7 @@
 """Plain convolutional networks, singly or with exits on the way."""
 
 import re
+from collections.abc import Sequence
 
 import keras
 
@@ -57,14 +58,14 @@ class PlainCNN(flexible.FlexibleNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        depth=10,
-        layout=None,
-        exits=(),
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        depth: int = 10,
+        layout: str | None = None,
+        exits: Sequence[int] = (),
+        name: str | None = None,
     ):
         images, x = blocks.image_input(self.arguments)
         layouts = LAYOUTS[100 if num_classes >= 100 else 10]

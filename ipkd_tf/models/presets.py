@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import os
 import pathlib
+import typing
 import zipfile
 
 import keras
@@ -97,7 +99,7 @@ PRESETS = {
 }
 
 
-def from_preset(name, **arguments):
+def from_preset(name: str, **arguments: typing.Any) -> keras.Model:
     """Builds a flexible network by the name of a preset, or one of your own by import path.
 
     A name in `trained.names()` gives the trained network that comes with the package.
@@ -128,7 +130,7 @@ def from_preset(name, **arguments):
     return family(**arguments)
 
 
-def imported(path):
+def imported(path: str) -> typing.Any:
     """Returns what `package.module:Class` names; importing it makes the class known to Keras."""
     module, _, attribute = path.partition(":")
     check(attribute, f"a model from {', '.join(PRESETS)}, or package.module:Class", model=path)
@@ -137,7 +139,7 @@ def imported(path):
         return getattr(importlib.import_module(module), attribute)
 
 
-def load(path, family=None):
+def load(path: str | os.PathLike, family: str | None = None) -> keras.Model:
     """Loads a network that was saved as a .keras file; nothing in the file is imported or run.
 
     Args:

@@ -1,5 +1,7 @@
 """Residual networks for small images."""
 
+from collections.abc import Sequence
+
 import keras
 
 from ipkd_tf.models import blocks, flexible, layers
@@ -34,13 +36,13 @@ class ResNet(flexible.FlexibleNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        depth=20,
-        channels=(16, 32, 64),
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        depth: int = 20,
+        channels: Sequence[int] = (16, 32, 64),
+        name: str | None = None,
     ):
         images, x = blocks.image_input(self.arguments)
         count_blocks(depth, channels)  # refuses a depth out of range

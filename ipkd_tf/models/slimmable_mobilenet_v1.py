@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Sequence
 
 import keras
 
@@ -51,15 +52,15 @@ class SlimmableMobileNetV1(flexible.FlexibleNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        widths=(0.25, 0.5, 0.75, 1.0),
-        stem=32,
-        blocks=BLOCKS,
-        stem_strides=1,
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        widths: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+        stem: int = 32,
+        blocks: Sequence[tuple[int, int]] = BLOCKS,
+        stem_strides: int = 1,
+        name: str | None = None,
     ):
         images, x = check_input(self.arguments)
         shared = SharedLayers(self.arguments)

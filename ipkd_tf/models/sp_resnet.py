@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 import keras
 
@@ -76,15 +77,15 @@ class SPResNet(flexible.FlexibleNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        depth=20,
-        channels=(16, 32, 64),
-        bits=(1, 2, 4, 8, 32),
-        scheme="nested",
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        depth: int = 20,
+        channels: Sequence[int] = (16, 32, 64),
+        bits: Sequence[int] = (1, 2, 4, 8, 32),
+        scheme: str = "nested",
+        name: str | None = None,
     ):
         known = (*range(1, 9), quantized.FLOAT)
         check(

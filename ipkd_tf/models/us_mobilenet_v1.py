@@ -1,6 +1,7 @@
 """Universally slimmable MobileNet-V1: any width of a range, all trained in one network."""
 
 import re
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -49,16 +50,16 @@ class USMobileNetV1(SharedNormNetwork):
 
     def __init__(
         self,
-        num_classes=10,
-        image_size=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        widths=(0.25, 0.5, 0.75, 1.0),
-        draws=2,
-        stem=32,
-        blocks=slimmable.BLOCKS,
-        stem_strides=1,
-        name=None,
+        num_classes: int = 10,
+        image_size: int | Sequence[int] = 32,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.25, 0.25, 0.25),
+        widths: Sequence[float] = (0.25, 0.5, 0.75, 1.0),
+        draws: int = 2,
+        stem: int = 32,
+        blocks: Sequence[tuple[int, int]] = slimmable.BLOCKS,
+        stem_strides: int = 1,
+        name: str | None = None,
     ):
         images, x = slimmable.check_input(self.arguments)
         check(

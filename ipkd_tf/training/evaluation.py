@@ -1,5 +1,7 @@
 """Accuracy and cost of every sub-model of a flexible network, as rows for a table."""
 
+from collections.abc import Iterable
+
 import keras
 import tensorflow as tf
 
@@ -14,7 +16,9 @@ _BATCH = 250
 _BINS = 15
 
 
-def evaluate(network, dataset, submodels=None):
+def evaluate(
+    network: keras.Model, dataset: tf.data.Dataset | tuple, submodels: Iterable[int] | None = None
+) -> list[dict]:
     """Measures the sub-models of a network on a data set, all in one pass over it.
 
     Args:
@@ -95,7 +99,7 @@ class CalibrationError(keras.metrics.Metric):
     Source: Guo et al., On calibration of modern neural networks, ICML 2017, Equation 3; 15 bins.
     """
 
-    def __init__(self, bins=_BINS, name="calibration_error"):
+    def __init__(self, bins: int = _BINS, name: str = "calibration_error"):
         super().__init__(name=name)
         self._bins = bins
         self._gaps = self.add_variable([bins], "zeros", name="gaps")  # sums of right - confidence
@@ -115,7 +119,7 @@ class CalibrationError(keras.metrics.Metric):
         return tf.math.divide_no_nan(tf.reduce_sum(tf.abs(self._gaps)), self._count)
 
 
-def batches_to_recalibrate(train):
+def batches_to_recalibrate(train: data.Examples) -> tf.data.Dataset:
     """Batches of the same images of `Examples` each time, as validation would have them."""
     indices = data.draw(train.labels, _RECALIBRATION_IMAGES)
     batches = data.evaluation(train.subset(indices), batch_size=_RECALIBRATION_BATCH)
@@ -128,7 +132,7 @@ class Recalibration(keras.callbacks.Callback):
     After the validation the network keeps them: what is saved and tested is what was validated.
     """
 
-    def __init__(self, train):
+    def __init__(self, train: data.Examples):
         super().__init__()
         self._train = train
 

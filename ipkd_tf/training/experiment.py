@@ -318,38 +318,38 @@ class Experiment:
             )
 
     @property
-    def constructor_arguments(self):
+    def constructor_arguments(self) -> dict:
         """Arguments for the family beyond those the data set decides, as a dict."""
         arguments = settings.parse_arguments(self.model_arguments)
         widths = settings.parse_widths(self.widths)
         return {**arguments, "widths": widths} if widths else arguments
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int] | None:
         """(height, width) in pixels that images are scaled to; None: as the data set has them."""
         return settings.parse_size(self.image_size)
 
     @property
-    def held_out(self):
+    def held_out(self) -> int | float | None:
         """Images (int) or share of them (float) held out for validation; None: the test split."""
         return settings.parse_held_out(self.validation)
 
     @property
-    def drop_epochs(self):
+    def drop_epochs(self) -> tuple[int, ...]:
         """Epochs, from 0, at which schedule=step drops the learning rate."""
         return settings.parse_epochs(self.learning_rate_drops)
 
     @property
-    def teachers(self):
+    def teachers(self) -> tuple[tuple[str, str], ...]:
         """(path, name of the sub-model or "") of each outside teacher."""
         return settings.parse_teachers(self.teacher.replace("{seed}", str(self.seed)))
 
     @property
-    def run_name(self):
+    def run_name(self) -> str:
         default = re.sub(r"[^\w.]+", "_", f"{self.model}_{self.dataset}_{self.method}").strip("_")
         name, end = self.name or default, f"_{self.submodel}" if self.submodel else ""
         return name.removesuffix(end) + end
 
     @property
-    def output_dir(self):
+    def output_dir(self) -> str:
         return self.workdir or os.path.join("runs", self.run_name, f"seed{self.seed}")

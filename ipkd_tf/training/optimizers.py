@@ -2,6 +2,8 @@
 
 import math
 import re
+import typing
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -44,12 +46,12 @@ class SGD(keras.optimizers.SGD):
 
     def __init__(
         self,
-        learning_rate=0.1,
-        momentum=0.0,
-        nesterov=False,
-        weight_decay=0.0,
-        exclude_from_weight_decay=(),
-        **kwargs,
+        learning_rate: typing.Any = 0.1,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | None = 0.0,
+        exclude_from_weight_decay: Sequence[str] = (),
+        **kwargs: typing.Any,
     ):
         if isinstance(learning_rate, int | float):
             learning_rate = _check_number("learning_rate", learning_rate)

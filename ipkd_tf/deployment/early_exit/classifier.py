@@ -1,5 +1,9 @@
 """A classifier that stops computing for the images it is sure of."""
 
+import typing
+from collections.abc import Sequence
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -41,7 +45,14 @@ class EarlyExitClassifier:
     Source: Huang et al., MSDNet, ICLR 2018; Teerapittayanon et al., BranchyNet, ICPR 2016.
     """
 
-    def __init__(self, network, thresholds, confidence="probability", temperatures=None, copy=True):
+    def __init__(
+        self,
+        network: keras.Model,
+        thresholds: Sequence[float],
+        confidence: str = "probability",
+        temperatures: Sequence[float] | None = None,
+        copy: bool = True,
+    ):
         self.names = flexible.names(network)
         self.thresholds = self._check_thresholds(thresholds)
         self.confidence = confidence
@@ -65,7 +76,9 @@ class EarlyExitClassifier:
         classify = tf.function(self._classify, input_signature=specs)
         self.classify = classify.get_concrete_function()
 
-    def __call__(self, images, thresholds=None):
+    def __call__(
+        self, images: typing.Any, thresholds: Sequence[float] | None = None
+    ) -> dict[str, tf.Tensor]:
         """Classifies a batch of any size, also of none.
 
         Args:

@@ -8,7 +8,9 @@ A copy of this file lies beside the stages it runs; it needs no other file of th
 """
 
 import json
+import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,14 +31,16 @@ class StageRunner:
         ValueError: In a call: images or thresholds are not as described.
     """
 
-    def __init__(self, directory, threads=None):
+    def __init__(self, directory: str | os.PathLike, threads: int | None = None):
         directory = pathlib.Path(directory)
         self.manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
         self._stages = self.manifest["stages"]
         paths = [directory / stage["file"] for stage in self._stages]
         self._run = [_RUNTIMES[path.suffix](path, threads) for path in paths]
 
-    def __call__(self, images, thresholds=None):
+    def __call__(
+        self, images: np.ndarray, thresholds: Sequence[float] | None = None
+    ) -> dict[str, np.ndarray]:
         """Classifies a batch of any size, also of none.
 
         Args:

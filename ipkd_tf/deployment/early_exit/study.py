@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 from scipy import special
 
@@ -71,7 +72,14 @@ class Study:
         yield {"method": "oracle", "budget": budget, "accuracy": ideal}
 
 
-def fit(network, held_out, test, confidence="probability", calibrate=True, costs=None):
+def fit(
+    network: keras.Model,
+    held_out: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    confidence: str = "probability",
+    calibrate: bool = True,
+    costs: thresholds.Costs | None = None,
+) -> Study:
     """Fits early exit of a network and applies it to test images.
 
     Args:

@@ -1,7 +1,9 @@
 """Early exit as files that run without this package, checked on images before they count."""
 
+import os
 import pathlib
 import shutil
+import typing
 
 import keras
 import numpy as np
@@ -9,6 +11,7 @@ import tensorflow as tf
 
 from ipkd_tf.deployment import export as exporting
 from ipkd_tf.deployment.early_exit import confidence, runner
+from ipkd_tf.deployment.early_exit.classifier import EarlyExitClassifier
 from ipkd_tf.deployment.export import manifest
 from ipkd_tf.deployment.export.verification import predict
 from ipkd_tf.models import stages
@@ -21,7 +24,14 @@ _LEAST_AGREEMENT = 0.995
 _BATCH = 250  # images in a call of the comparison, which bounds its memory
 
 
-def export(classifier, path, format="saved_model", images=None, exits=None, facts=None):
+def export(
+    classifier: EarlyExitClassifier,
+    path: str | os.PathLike,
+    format: str = "saved_model",
+    images: typing.Any = None,
+    exits: np.ndarray | None = None,
+    facts: dict | None = None,
+) -> float | None:
     """Writes a directory that classifies as a classifier does, and compares where images leave.
 
     A SavedModel is one file for every budget: its signatures take uint8 `image` `[batch, height,

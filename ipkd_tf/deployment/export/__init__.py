@@ -5,6 +5,14 @@ Every file takes uint8 images `image` `[batch, height, width, channels]` and ret
 """
 
 import importlib
+import typing
+
+# ruff: noqa: F401
+if typing.TYPE_CHECKING:
+    from ipkd_tf.deployment.export.formats import FORMATS, Tolerance, check_formats
+    from ipkd_tf.deployment.export.readers import open_model
+    from ipkd_tf.deployment.export.writing import export_submodel
+    from ipkd_tf.models.folding import fold_batch_normalization
 
 _PUBLIC = {
     "FORMATS": "ipkd_tf.deployment.export.formats",

@@ -1,6 +1,8 @@
 """The formats a sub-model is exported to, by name, and the packages that some of them need."""
 
 import dataclasses
+import typing
+from collections.abc import Iterable
 
 from ipkd_tf.output.checks import check, check_choice, explained, require
 
@@ -33,7 +35,7 @@ class Tolerance:
         expected = "a difference of at least 0 and an agreement from 0 to 1"
         check(0 <= difference and 0 <= agreement <= 1, expected, tolerance=self)
 
-    def of(self, format, network=None):
+    def of(self, format: str, network: typing.Any = None) -> "Tolerance":
         """What holds for a format and network: their tolerance where nothing else was asked for."""
         asked = {k: value for k, value in dataclasses.asdict(self).items() if value is not None}
         own = FORMATS[format].tolerance
@@ -109,7 +111,7 @@ FORMATS = {
 }
 
 
-def check_formats(names, several=False):
+def check_formats(names: Iterable[str], several: bool = False) -> None:
     """Raises ValueError unless the formats exist, can be written here and hold what is asked."""
     for name in names:
         check_choice(FORMATS, format=name)

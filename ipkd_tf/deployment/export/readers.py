@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
 import typing
 
@@ -14,7 +15,7 @@ from ipkd_tf.output.checks import check, explained, missing, require
 OUTPUTS = {"logits", "probabilities", "class_id"}
 
 
-def open_model(path, threads=None):
+def open_model(path: str | os.PathLike, threads: int | None = None) -> "_Opened":
     """Opens an exported file with the runtime of its format; nothing that it names is imported.
 
     Args:

@@ -1,7 +1,10 @@
 """A network's sub-models written to files, each compared with the network before it counts."""
 
 import dataclasses
+import os
 import pathlib
+import typing
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -15,20 +18,20 @@ from ipkd_tf.output.checks import check
 
 
 def export_submodel(
-    network,
-    submodel,
-    directory,
-    formats=("saved_model",),
+    network: keras.Model,
+    submodel: int | str | flexible.Submodel,
+    directory: str | os.PathLike,
+    formats: Sequence[str] = ("saved_model",),
     *,
-    images=None,
-    labels=None,
-    calibration_images=None,
-    class_names=None,
-    rows=None,
-    run=None,
-    tolerance=None,
-    overwrite=False,
-):
+    images: typing.Any = None,
+    labels: np.ndarray | None = None,
+    calibration_images: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    rows: Sequence[dict] | None = None,
+    run: dict | None = None,
+    tolerance: Tolerance | None = None,
+    overwrite: bool = False,
+) -> dict:
     """Writes one sub-model, or all, to files of one or more formats, and manifest.json beside them.
 
     All in one file get a named signature each. A SavedModel stores shared weights once; LiteRT
