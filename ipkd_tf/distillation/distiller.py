@@ -39,8 +39,8 @@ class InplaceDistiller(SubmodelMetrics):
             The others of a row take over; a sub-model that none is left for learns from the labels.
         features: `features.FeatureLoss` of chosen layers, a term added to `soft_loss` in training.
         seed: Of what a step draws: sub-models, by a network that draws them, and teachers.
-        label_weight: What the labels weigh for a taught sub-model: `remaining`, 1 - lambda, or
-            `full`, 1.
+        label_weight: What the labels weigh for a taught sub-model: `full`, 1, or `remaining`,
+            1 - lambda, as in the paper.
         distillation_ramp_steps: Optimizer steps over which lambda rises from 0 to its value, in
             equal steps; 0: it has it from the first. Validation always has the whole lambda.
 
@@ -83,7 +83,7 @@ class InplaceDistiller(SubmodelMetrics):
         teacher_dropout: int = 0,
         seed: int = 0,
         features: Sequence[FeatureLoss | dict] = (),
-        label_weight: str = "remaining",
+        label_weight: str = "full",
         distillation_ramp_steps: int = 0,
         **kwargs: typing.Any,
     ):

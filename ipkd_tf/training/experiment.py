@@ -139,8 +139,9 @@ class Experiment:
         at_most=1,
     )
     label_weight: str = setting(
-        "remaining",
-        "What the labels weigh in a taught sub-model's loss: remaining (1 - lambda) or full (1).",
+        "full",
+        "What the labels weigh in a taught sub-model's loss: full (1; teaching comes on top) or, "
+        "as in the paper, remaining (1 - lambda).",
         choices=("remaining", "full"),
     )
     temperature: float = number(5.0, "Temperature of the soft targets.", above=0)

@@ -35,6 +35,8 @@ def _softmax(z):
 
 
 def _compiled(network, **arguments):
+    # The formulas worked out here are the paper's.
+    arguments = {"label_weight": "remaining", **arguments}
     distiller = distillation.InplaceDistiller(network, **arguments)
     distiller.compile(optimizer=optimizers.SGD(0.1))
     return distiller
@@ -57,6 +59,14 @@ class TrainStepTest(tf.test.TestCase, parameterized.TestCase):
                 gradient = (1 - weight) * gradient + weight * temperature * (s - q)
             expected = kernel - 0.1 * x.T @ gradient / len(x)
             self.assertAllClose(head.kernel, expected, 1e-5, 1e-6)
+
+    def test_labels_keep_their_whole_weight_by_default(self):
+        losses_of = []
+        for arguments in ({"teachers": "none"}, {"teachers": "ipkd", "distillation_weight": 1.0}):
+            distiller = distillation.InplaceDistiller(_linear(2), **arguments)
+            distiller.compile("sgd")
+            losses_of.append(distiller.test_on_batch(*_data(), return_dict=True)["hard_loss"])
+        self.assertAllClose(*losses_of)
 
     @parameterized.parameters(("remaining", None), ("full", None), ("remaining", 2))
     def test_lambda_rises_to_its_value(self, label_weight, accumulated):
@@ -327,7 +337,9 @@ class VirtualTest(tf.test.TestCase, parameterized.TestCase):
     def test_the_moving_average_teaches_as_a_frozen_copy_would(self):
         (x, y), ema = _data(), 0.75
         network = _linear(outputs=2)
-        distiller = distillation.InplaceDistiller(network, teachers="0:ema,1:ema")
+        distiller = distillation.InplaceDistiller(
+            network, teachers="0:ema,1:ema", label_weight="remaining"
+        )
         distiller.compile(optimizer=optimizers.SGD(0.1, use_ema=True, ema_momentum=ema))
         copy = keras.models.clone_model(network)
         copy.set_weights(network.get_weights())
