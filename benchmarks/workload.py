@@ -93,37 +93,57 @@ def set_threads(threads):
     tf.config.threading.set_inter_op_parallelism_threads(threads[1])
 
 
-def measure(workload, steps, threads=(0, 0), loss=False, spawned=None):
+def measure(workload, steps, threads=(0, 0), loss=False, products=False, spawned=None):
     """Measures a workload in this process, which must not have used TensorFlow before.
 
     Returns:
         Dict of `start_s` (from `spawned` to the end of the first step), `step_ms` (median),
-        `images_per_s`, `parameters` (trainable), `start_mb` and `peak_mb` (10^6 bytes of peak
-        memory before building and at the end), `loss_share` (of the step) if asked for.
+        `start_core_s` and `core_ms` (the same in time of processors), `images_per_s`,
+        `parameters` (trainable), `start_mb` and `peak_mb` (10^6 bytes of peak memory before
+        building and at the end), `loss_share` (of the step) or `product_rate` (see there) if asked
+        for.
     """
     spawned, start_mb = spawned or time.time(), peak_mb()
     set_threads(threads)
     distiller = workload.distiller()
     step = workload.step(distiller)
     step()
-    start_s, step_s = time.time() - spawned, _median_seconds(step, steps)
+    start_s, start_core_s = time.time() - spawned, time.process_time()
+    step_s, core_s = _median_seconds(step, steps)
     result = {
         "start_s": start_s,
+        "start_core_s": start_core_s,
         "step_ms": 1e3 * step_s,
+        "core_ms": 1e3 * core_s,
         "images_per_s": workload.batch_size / step_s,
         "parameters": sum(np.prod(v.shape) for v in distiller.network.trainable_weights).item(),
         "start_mb": start_mb,
         "peak_mb": peak_mb(),
     }
     if loss:
-        loss_s = _median_seconds(workload.loss_step(len(distiller.submodel_names)), steps)
+        loss_s, _ = _median_seconds(workload.loss_step(len(distiller.submodel_names)), steps)
         result["loss_share"] = loss_s / step_s
+    if products:
+        result["product_rate"] = product_rate()
     return result
 
 
 def _median_seconds(call, repeats, warmup=2):
-    seconds = [latency.seconds_per_call(call, 1) for _ in range(warmup + repeats)]
-    return statistics.median(seconds[warmup:])
+    """Median seconds of a call by the clock, and by the time of all processors."""
+
+    def both():
+        start = time.process_time()
+        return latency.seconds_per_call(call, 1), time.process_time() - start
+
+    taken = [both() for _ in range(warmup + repeats)]
+    return [statistics.median(seconds) for seconds in zip(*taken[warmup:], strict=True)]
+
+
+def product_rate(side=2048, repeats=7):
+    """Multiply-adds per second and core of a large matrix product in float32."""
+    matrix = tf.random.normal([side, side])
+    _, core_s = _median_seconds(lambda: tf.matmul(matrix, matrix).numpy(), repeats)
+    return side**3 / core_s
 
 
 def peak_mb():

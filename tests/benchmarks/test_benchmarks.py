@@ -19,7 +19,7 @@ TINY = "tests.models.two_exits:TwoExits"
 SETTINGS = case.Settings(
     models=(TINY,), methods=("none", "ipkd"), batch_size=4, image_size=8, repeats=2, steps=1
 )
-SCRIPTS = ("training", "forward", "peer", "growth", "early_exit")
+SCRIPTS = ("training", "forward", "peer", "growth", "early_exit", "families")
 
 
 class WorkloadTest(tf.test.TestCase, parameterized.TestCase):
