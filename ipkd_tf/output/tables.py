@@ -14,9 +14,9 @@ _LATEX = {sign: f"\\{sign}" for sign in "_%&#${}"} | {
 }
 
 
-def percent(share):
+def percent(share, digits=2):
     """A share as text in percent, without the sign: the head of the column has it."""
-    return f"{100 * share:.2f}"
+    return f"{100 * share:.{digits}f}"
 
 
 def text(rows, columns, style="plain"):
