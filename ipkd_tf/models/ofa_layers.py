@@ -182,7 +182,7 @@ class SharedLayers(_Layers):
         return other
 
     def resize(self, x, space, position):
-        if len(space.sides) == 1:
+        if set(space.sides) == {x.shape[1]}:
             return x
         return keras.layers.Resizing(pick(space.sides, position), pick(space.widths, position))(x)
 

@@ -270,6 +270,11 @@ class SubmodelsTest(tf.test.TestCase, parameterized.TestCase):
         images = tf.image.resize(tf.cast(IMAGES, tf.float32), [8, 8])
         self.assertAllClose(model(IMAGES), expected(images), 1e-4, 1e-4)
 
+    def test_the_only_side_may_be_smaller_than_the_images(self):
+        network = tiny(sides=(8,))
+        network.recalibrate(0, [IMAGES])
+        self.assertAllClose(network(IMAGES)[0], network.submodel(0)(IMAGES), 1e-4, 1e-4)
+
     def test_a_name_is_one_choice(self):
         network = shared()
         for name, canonical in {
