@@ -1,7 +1,7 @@
 """Measures again and fails where a ratio of results.json has become 10 % worse.
 
 python -m benchmarks.check --cases=training,forward,early_exit
-python -m benchmarks.check --cases=peer --python=/path/with/torch/bin/python
+python -m benchmarks.check --cases=peer,bfloat16 --python=/path/with/torch/bin/python
 
 Ratios within one run (against PyTorch, against no teachers, between sub-models) carry over from
 one machine to another; milliseconds do not.
@@ -11,11 +11,12 @@ import dataclasses
 
 from absl import flags
 
-from benchmarks import case, early_exit, forward, peer, training, workload
+from benchmarks import bfloat16, case, early_exit, forward, peer, training, workload
 from ipkd_tf.output import files, tables
 from ipkd_tf.tools import command
 
-CASES = {case.__name__.rpartition(".")[2]: case for case in (peer, training, forward, early_exit)}
+_CASES = (peer, bfloat16, training, forward, early_exit)
+CASES = {case.__name__.rpartition(".")[2]: case for case in _CASES}
 _KEYS = ("model", "method", "submodel", "runtime", "share", "batch_size")
 _COLUMNS = (
     ("case", "case", "{}"),

@@ -59,6 +59,7 @@ def command(settings, one):
         "model": _THEIRS.get(one.model, one.model),
         "method": one.method,
         "batch_size": one.batch_size,
+        "precision": one.precision.removeprefix("mixed_"),
         "steps": settings.steps,
     }
     script = str(case.ROOT / "benchmarks" / "torch_step.py")

@@ -6,6 +6,7 @@ side-by-side timing against ipkd_tf on the same machine. It needs only torch
 
     python benchmarks/torch_step.py --model=slimmable --batch_size=128 --steps=10
     python benchmarks/torch_step.py --model=msdnet --batch_size=64 --method=ipkd_ta_m
+    python benchmarks/torch_step.py --precision=bfloat16   # PyTorch's autocast
 
 Prints one JSON line: median and best seconds per step, images per second
 (from the median), trainable parameters. Weights and activations are
@@ -200,6 +201,7 @@ def main():
     p.add_argument("--method", default="ipkd_ta_m")
     p.add_argument("--batch_size", type=int, default=128)
     p.add_argument("--classes", type=int, default=10)
+    p.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--warmup", type=int, default=2)
     a = p.parse_args()
@@ -213,7 +215,9 @@ def main():
     times = []
     for _ in range(a.warmup + a.steps):
         start = time.perf_counter()
-        logits = net(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=a.precision == "bfloat16"):
+            logits = net(images)
+        logits = [logit.float() for logit in logits]
         if weights is None:
             weights = teacher_weights(a.method, len(logits))
         loss = loss_fn(logits, labels, weights, 0.8, tau)
@@ -231,6 +235,7 @@ def main():
                 "model": a.model,
                 "method": a.method,
                 "batch_size": a.batch_size,
+                "precision": a.precision,
                 "step_s_median": round(median, 4),
                 "step_s_best": round(min(times), 4),
                 "images_per_s": round(a.batch_size / median, 1),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from ipkd_tf.models import precision
+
 
 @keras.saving.register_keras_serializable("ipkd_tf")
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -110,9 +112,15 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def convolution_op(self, inputs, kernel):
-        each_pixel = (*self.kernel_size, *self.strides, self.groups) == (1, 1, 1, 1, 1)
-        if each_pixel and self.data_format == "channels_last":
-            return product_at_each_pixel(inputs, kernel)
+        (side, width), (down, right) = self.kernel_size, self.strides
+        ordinary = (self.groups, self.data_format) == (1, "channels_last")
+        if not (ordinary and down == right and self.dilation_rate == (1, 1)):
+            return super().convolution_op(inputs, kernel)
+        narrow = precision.gains(self.dtype_policy, side * width, *kernel.shape[2:], down)
+        if (side, width, down) == (1, 1, 1):
+            return product_at_each_pixel(inputs, kernel, narrow)
+        if narrow:
+            return precision.convolve(inputs, kernel, down, self.padding.upper())
         return super().convolution_op(inputs, kernel)
 
 
@@ -123,12 +131,16 @@ def keras_kind(operation: typing.Any) -> type:
     return getattr(keras.layers, kind.__name__) if faster else kind
 
 
-def product_at_each_pixel(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Convolves `[batch, height, width, in]` with a kernel `[1, 1, in, filters]`."""
+def product_at_each_pixel(inputs: tf.Tensor, kernel: tf.Tensor, narrow: bool = False) -> tf.Tensor:
+    """Convolves `[batch, height, width, in]` with a kernel `[1, 1, in, filters]`.
+
+    `narrow` is for bfloat16 arithmetic on float32.
+    """
     sides = [inputs.shape[axis] or tf.shape(inputs)[axis] for axis in (1, 2)]
     channels, filters = (kernel.shape[axis] or tf.shape(kernel)[axis] for axis in (2, 3))
     pixels = tf.reshape(inputs, [-1, channels])
-    products = tf.matmul(pixels, tf.reshape(kernel, [channels, filters]))
+    product = precision.matmul if narrow else tf.matmul
+    products = product(pixels, tf.reshape(kernel, [channels, filters]))
     return tf.reshape(products, [-1, *sides, filters])
 
 

@@ -10,6 +10,7 @@ import inspect
 import keras
 import tensorflow as tf
 
+from ipkd_tf.models import precision
 from ipkd_tf.models.layers import product_at_each_pixel
 
 
@@ -88,9 +89,13 @@ class SlimmableConv2D(SlicedLayer):
         """Convolves `[batch, height, width, in]` to `[batch, ..., filters]` at that width."""
         side = self.kernel_size
         kernel = leading(self.kernel, side, side, channels(inputs), filters)
+        # Where the width is a tensor, the widest decides.
+        sizes = inputs.shape[-1] or self.in_channels, kernel.shape[-1] or self.filters
+        narrow = precision.gains(self.dtype_policy, side**2, *sizes, self.strides)
         if side == self.strides == 1:
-            return product_at_each_pixel(inputs, kernel)
-        return tf.nn.conv2d(inputs, kernel, self.strides, "SAME")
+            return product_at_each_pixel(inputs, kernel, narrow)
+        convolve = precision.convolve if narrow else tf.nn.conv2d
+        return convolve(inputs, kernel, self.strides, "SAME")
 
 
 @keras.saving.register_keras_serializable("ipkd_tf")

@@ -24,10 +24,12 @@ def main():
     """Prints the table of the sub-models."""
     run = command.open_run(FLAGS)
     from ipkd_tf import data
+    from ipkd_tf.models.precision import is_available
     from ipkd_tf.training import evaluation, summary
 
     examples = getattr(run.splits, FLAGS.split)
     precision = run.experiment.precision
+    precision = precision if is_available(precision) else "float32"
     dataset = data.evaluation(examples, batch_size=FLAGS.batch_size)
     title = (
         f"{run.result['name']}, {FLAGS.epoch} epoch: scores on {len(examples)} {FLAGS.split} images"

@@ -9,6 +9,7 @@ import pathlib
 import keras
 
 from ipkd_tf import models
+from ipkd_tf.models import precision as policies
 from ipkd_tf.output import files
 from ipkd_tf.output.checks import check, check_choice, explained
 from ipkd_tf.training import evaluation, splits, summary
@@ -70,7 +71,7 @@ class FinishedRun:
 def arithmetic(precision):
     """Inside the block new layers compute in a precision; what was set before comes back."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
+    keras.config.set_dtype_policy(policies.policy(precision))
     try:
         yield
     finally:

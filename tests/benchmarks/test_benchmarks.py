@@ -12,14 +12,14 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from benchmarks import case, check, forward, growth, peer, training, workload
+from benchmarks import bfloat16, case, check, forward, growth, peer, training, workload
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = "tests.models.two_exits:TwoExits"
 SETTINGS = case.Settings(
     models=(TINY,), methods=("none", "ipkd"), batch_size=4, image_size=8, repeats=2, steps=1
 )
-SCRIPTS = ("training", "forward", "peer", "growth", "early_exit", "families")
+SCRIPTS = ("training", "forward", "peer", "bfloat16", "growth", "early_exit", "families")
 
 
 class WorkloadTest(tf.test.TestCase, parameterized.TestCase):
@@ -122,11 +122,27 @@ class ScriptsTest(tf.test.TestCase, parameterized.TestCase):
         (row,) = peer.measure(self.peer_settings(), _run(iter([100.0, 200.0])))
         called = pathlib.Path(self.log).read_text().splitlines()
         self.assertLen(called, 2)
-        expected = f"torch_step.py --model={TINY} --method=ipkd --batch_size=4 --steps=1"
+        expected = f"torch_step.py --model={TINY} --method=ipkd --batch_size=4 "
+        expected += "--precision=float32 --steps=1"
         self.assertEndsWith(called[0], expected)
         identity = {"model": TINY, "method": "ipkd", "batch_size": 4}
         rates = {"images_per_s": 150.0, "peer_images_per_s": 50.0, "ratio": 3.0}
         self.assertEqual(row, identity | rates)
+
+    def test_both_precisions_of_both_sides_take_turns(self):
+        asked = []
+
+        def run(one, steps, threads):
+            asked.append(one.precision)
+            return {"images_per_s": 200.0 if one.precision == "mixed_bfloat16" else 160.0}
+
+        (row,) = bfloat16.measure(self.peer_settings(), run)
+        self.assertEqual(asked, ["float32", "mixed_bfloat16"] * 2)
+        called = pathlib.Path(self.log).read_text().splitlines()
+        of = [line.partition("--precision=")[2].split()[0] for line in called]
+        self.assertEqual(of, ["float32", "bfloat16"] * 2)
+        self.assertEqual((row["ratio"], row["peer_ratio"], row["narrow_peer_ratio"]), (1.25, 4, 4))
+        self.assertEqual((row["images_per_s"], row["narrow_images_per_s"]), (160, 200))
 
     def test_a_peer_with_another_network(self):
         with self.assertRaisesRegex(ValueError, "same network.*7 and 8 parameters"):

@@ -4,6 +4,7 @@ On a machine with GPUs, `python -m benchmarks.training --precision=mixed_bfloat1
 """
 
 import dataclasses
+from unittest import mock
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from benchmarks.workload import Workload
+from ipkd_tf.models import precision as policies
 
 # Tiny, because XLA for the CPU is slow. Enough images for well-conditioned batch normalisation.
 TINY = {"batch_size": 16, "image_size": 16, "num_classes": 3}
@@ -71,7 +73,14 @@ class XlaTest(tf.test.TestCase, parameterized.TestCase):
             self.assertLessEqual(error, 1e-4 * change + rounding, variable.path)
 
 
-class HalfPrecisionTest(tf.test.TestCase, parameterized.TestCase):
+class _AsOnGpu(tf.test.TestCase, parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        has_one = mock.patch.object(policies, "_has_accelerator", return_value=True)
+        self.enter_context(has_one)
+
+
+class HalfPrecisionTest(_AsOnGpu):
     @parameterized.product(family=[*FAMILIES], precision=[*HALF])
     def test_convolutions_and_normalisation_are_half_and_the_loss_is_not(self, family, precision):
         operations = step_operations(dataclasses.replace(FAMILIES[family], precision=precision))
@@ -90,7 +99,7 @@ class HalfPrecisionTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(dtypes(operations, "Expm1", "Log1p"), {"float32"})  # the soft loss
 
 
-class HostTest(tf.test.TestCase, parameterized.TestCase):
+class HostTest(_AsOnGpu):
     # Not in float16: there Keras scales the loss, and branches on whether gradients are finite.
     @parameterized.product(family=[*FAMILIES], precision=("float32", "mixed_bfloat16"))
     def test_a_step_never_waits_for_the_host(self, family, precision):

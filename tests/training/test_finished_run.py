@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from absl.testing import parameterized
 
-from ipkd_tf.models import flexible
+from ipkd_tf.models import flexible, precision
 from ipkd_tf.training import finished_run, splits
 from ipkd_tf.training.experiment import Experiment
 from tests.deployment.export import networks
@@ -119,9 +119,15 @@ class FinishedRunTest(tf.test.TestCase, parameterized.TestCase):
         write_run(self.directory, precision="mixed_bfloat16")
         run = finished_run.open_run(self.directory)
         self.assertEqual(run.network.get_layer("conv_1").compute_dtype, "float32")
-        self.assertEqual(
-            run.load(run.experiment.precision).get_layer("conv_1").compute_dtype, "bfloat16"
-        )
+        for has_gpu, expected in ((True, "bfloat16"), (False, "float32")):
+            with mock.patch.multiple(
+                precision,
+                _has_accelerator=lambda has_gpu=has_gpu: has_gpu,
+                _cpu_has_bfloat16=lambda: True,
+            ):
+                policy = run.load(run.experiment.precision).get_layer("conv_1").dtype_policy
+            self.assertEqual(policy.compute_dtype, expected)
+            self.assertEqual(isinstance(policy, precision.Bfloat16Products), not has_gpu)
         self.assertEqual(keras.config.dtype_policy().name, "float32")
 
     def test_an_unknown_submodel(self):
