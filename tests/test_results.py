@@ -5,6 +5,7 @@ import pathlib
 from absl.testing import absltest
 
 from ipkd_tf import reports
+from ipkd_tf.reports import tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "runs" / "results.csv"
@@ -29,6 +30,14 @@ class ResultsTest(absltest.TestCase):
             with self.subTest(path.name):
                 command = COMMAND.format(path.relative_to(ROOT))
                 self.assertEqual(text, reports.fill(text, comparisons), f"run {command}")
+
+    def test_tables_of_the_evidence_are_its_scores(self):
+        text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+        rows = reports.read_csv(ROOT / "runs/evidence/main.csv")
+        rows = reports.label_variants(rows[rows["which"] == "last"])
+        for comparison in reports.compare(rows):
+            for make in (tables.accuracies, tables.differences, tables.losses):
+                self.assertIn(f"\n{make(comparison).markdown()}\n", text)
 
 
 if __name__ == "__main__":
