@@ -1,4 +1,4 @@
-"""How step time and memory grow with batch, exits, widths, classes and image side.
+"""How step time and memory grow with batch, classes, image side, and what each family counts.
 
 python -m benchmarks.growth --repeats=1 --steps=2 --intra_op_threads=1 --inter_op_threads=2
 """
@@ -20,6 +20,11 @@ COLUMNS = (
     ("memory", "memory_power", "{:.2f}"),
 )
 _MSDNET, _SLIMMABLE = "msdnet", "slimmable_mobilenet_v1"
+_US, _OFA = "us_mobilenet_v1_small", "ofa_mobilenet_v3_small"
+_LEVELS = ((32, 1), (32, 2), (32, 2), (32, 1), (32, 1))
+_BITS = (1, 2, 4, 8, 32)
+# Each block has two genes; three stages of two to four blocks, a depth of each, and the side.
+_DEPTHS = {16: (2,), 22: (2, 3), 28: (2, 3, 4)}
 
 
 def _even_widths(number):
@@ -39,7 +44,28 @@ CURVES = (
         (32, 64, 96, 128),
         lambda v: {"image_size": v, "batch_size": 16},
     ),
+    (
+        "leaves",
+        ("hne_resnet_small",),
+        (2, 4, 8, 16),
+        lambda v: {"arguments": {"levels": _LEVELS[: v.bit_length()]}},
+    ),
+    # The ends of the range and the random ones between.
+    ("sub-models drawn", (_US, _OFA), (2, 4, 6, 8), lambda v: {"arguments": {"draws": v - 2}}),
+    (
+        "precisions",
+        ("sp_resnet20_small",),
+        (2, 3, 4, 5),
+        lambda v: {"arguments": {"bits": _BITS[-v:]}},
+    ),
+    (
+        "genes",
+        (_OFA,),
+        tuple(_DEPTHS),
+        lambda v: {"arguments": {"depths": _DEPTHS[v], "named": None}},
+    ),
 )
+MODELS = tuple(dict.fromkeys(model for _, models, *_ in CURVES for model in models))
 
 
 def measure(settings, run=workload.run):
@@ -77,4 +103,4 @@ def _power(curve, name):
 
 
 if __name__ == "__main__":
-    case.start("growth", measure, COLUMNS)
+    case.start("growth", measure, COLUMNS, models=MODELS)

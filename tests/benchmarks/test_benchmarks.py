@@ -164,6 +164,20 @@ class ScriptsTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(row["step_power"], expected[row["quantity"]], atol=1e-6)
             self.assertAllClose(row["memory_power"], expected[row["quantity"]] / 2, atol=1e-6)
 
+    def test_what_a_family_counts_is_what_the_curve_says(self):
+        settings = case.Settings(image_size=16)
+        counted = {
+            "leaves": lambda network: 2 ** (len(network.outputs) - 1),
+            "sub-models drawn": lambda network: network.drawn,
+            "precisions": lambda network: len(network.outputs),
+            "genes": lambda network: len(network.space()),
+        }
+        for quantity, names, values, changes in growth.CURVES:
+            if quantity in counted:
+                network = settings.workload(names[-1], **changes(values[-1])).network()
+                self.assertEqual(counted.pop(quantity)(network), values[-1])
+        self.assertEmpty(counted)
+
     @parameterized.parameters(
         *SCRIPTS, "check", "sandwich", "photographs", "recalibration", "search"
     )
