@@ -19,7 +19,7 @@ def initialize_from(network, source, dataset=""):
     """
     path = locate(source)
     path = path / "best.keras" if path.is_dir() else path
-    expected = "a run with a best.keras, or a .keras file; there is none"
+    expected = "a run with a best.keras, a .keras file, or preset:NAME; there is none"
     check(path.is_file(), expected, initialize_from=str(source))
     trained = models.load(path)
     heads = _heads(network) if _classes_differ(network, trained, path, dataset) else {}
