@@ -364,9 +364,7 @@ class BuildTest(TrainingTest):
             (distiller.temperature, distiller.distillation_weight, distiller.divergence),
             (2.0, 0.5, "ce"),
         )
-        self.assertEqual(
-            (distiller.label_weight, distiller.distillation_ramp_steps), ("remaining", 0)
-        )
+        self.assertEqual((distiller.label_weight, distiller.distillation_ramp_steps), ("full", 0))
         accumulated = '{"gradient_accumulation_steps": 4}'
         for arguments, steps in (("{}", 23), (accumulated, 6)):  # 0.75 of 3 epochs of 10 batches
             ramped = self.build(
