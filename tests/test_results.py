@@ -39,6 +39,24 @@ class ResultsTest(absltest.TestCase):
             for make in (tables.accuracies, tables.differences, tables.losses):
                 self.assertIn(f"\n{make(comparison).markdown()}\n", text)
 
+    def test_what_labels_at_full_weight_do(self):
+        text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+        rows = reports.read_csv(ROOT / "runs/evidence/levers.csv")
+        rows = rows[rows["which"] == "last"]
+        keys = ["model", "train_examples", "epochs", "method", "label_weight", "seed"]
+        runs = rows.groupby(keys, as_index=False)["accuracy"].mean()
+        runs["accuracy"] *= 100
+        for _, setting in runs.groupby(["model", "train_examples", "epochs"]):
+            first = setting.iloc[0]
+            cells = [f"{first['train_examples']:,}, {first['epochs']}"]
+            for method, weight in (("none", 0), ("ipkd_ta_m", "remaining"), ("ipkd_ta_m", "full")):
+                chosen = setting[setting["method"] == method]
+                chosen = chosen[chosen["label_weight"] == weight] if weight else chosen
+                scores = chosen["accuracy"]
+                spread = f" ± {scores.std():.1f}" if len(scores) > 2 else ""
+                cells.append(f"{scores.mean():.1f}{spread}")
+            self.assertIn(f"| {' | '.join([*cells, str(len(scores))])} |\n", text)
+
 
 if __name__ == "__main__":
     absltest.main()
