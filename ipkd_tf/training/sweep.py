@@ -35,6 +35,11 @@ class Run:
         return pathlib.Path(self.experiment.output_dir)
 
     @property
+    def teachers(self):
+        """Directories of the runs that teach this one, absolute."""
+        return [pathlib.Path(path).resolve() for path, _ in self.experiment.teachers]
+
+    @property
     def result(self):
         """What result.json holds once this run, with these settings and teachers, is finished."""
         try:
@@ -71,6 +76,7 @@ def sweep(runs, jobs=1):
     _check_data_is_there(runs)
     failed = {}
     waiting, processes = list(runs), _Processes(jobs)
+    names = {run.directory: f"[{n}/{len(runs)}] {run.directory}" for n, run in enumerate(runs, 1)}
     with handle(_STOP, processes.stop):
         while processes.running or (waiting and not processes.received):
             run = None if processes.full else _startable(waiting, processes.running)
@@ -80,15 +86,15 @@ def sweep(runs, jobs=1):
                 run, status = processes.wait()
                 if not run.result and not processes.received:
                     failed[run.directory] = status
-                    print(f"{run.directory} did not reach its last epoch, status {status}")
+                    name = names[run.directory]
+                    print(f"{name} did not reach its last epoch, status {status}", flush=True)
                 continue
             waiting.remove(run)
-            name = f"[{runs.index(run) + 1}/{len(runs)}] {run.directory}"
             if run.result:
-                print(f"{name} is finished", flush=True)
+                print(f"{names[run.directory]} is finished", flush=True)
             else:
                 left = _time_left([run, *processes.running, *waiting], runs, jobs)
-                print(f"{name}; {left}", flush=True)
+                print(f"{names[run.directory]}; {left}", flush=True)
                 processes.start(run)
     _check_data(runs)
     return failed, processes.received
@@ -98,8 +104,7 @@ def _startable(waiting, running):
     """The first run that waits for no teacher; None where all wait for one that is running."""
     unfinished = {run.directory.resolve() for run in [*waiting, *running]}
     for run in waiting:
-        teachers_of = {pathlib.Path(path).resolve() for path, _ in run.experiment.teachers}
-        if not teachers_of & unfinished:
+        if unfinished.isdisjoint(run.teachers):
             return run
     return None
 
@@ -114,8 +119,8 @@ def _teachers_first(runs):
         if directory in students:
             around = " <- ".join(map(str, [*students, directory]))
             raise ValueError(f"Expected no run that teaches itself. Received: {around}")
-        for path, _ in run.experiment.teachers:
-            if (teacher := pathlib.Path(path).resolve()) in by_directory:
+        for teacher in run.teachers:
+            if teacher in by_directory:
                 add(by_directory[teacher], [*students, directory])
         ordered[directory] = run
 
