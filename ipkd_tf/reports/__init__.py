@@ -2,11 +2,12 @@
 
 from ipkd_tf.reports.comparison import Comparison, compare
 from ipkd_tf.reports.document import FORMATS, fill, markdown, write
-from ipkd_tf.reports.runs import gather, label_variants, read_csv, write_csv
+from ipkd_tf.reports.runs import by_experiment, gather, label_variants, read_csv, write_csv
 
 __all__ = [
     "FORMATS",
     "Comparison",
+    "by_experiment",
     "compare",
     "fill",
     "gather",

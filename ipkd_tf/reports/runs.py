@@ -64,9 +64,8 @@ def gather(paths):
         >>> rows.groupby(["method", "submodel"])["accuracy"].mean()
     """
     paths = [pathlib.Path(path) for path in paths]
-    frames = [read_csv(path) for path in paths if path.suffix == ".csv"]
     directories = [d for path in paths if path.suffix != ".csv" for d in _run_directories(path)]
-    left_out = {}
+    frames, left_out = [], {}
     for directory in {directory.resolve(): directory for directory in directories}.values():
         try:
             frames.append(_read_run(directory))
@@ -74,6 +73,7 @@ def gather(paths):
             left_out[str(directory)] = f"unfinished: {error}"
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             left_out[str(directory)] = f"damaged: {error!r}"
+    frames += [read_csv(path) for path in paths if path.suffix == ".csv"]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*COLUMNS])
     return rows.drop_duplicates(list(COLUMNS), ignore_index=True), left_out
 
@@ -150,6 +150,25 @@ def read_csv(path):
     with explained((ValueError, OSError), expected, path=str(path)):
         frame = _parse(pd.read_csv(path, dtype=str, keep_default_na=False))
     return frame.assign(source=f"{path}: " + frame["name"] + " seed " + frame["seed"].astype(str))
+
+
+def by_experiment(rows, experiments):
+    """For each experiment the rows of `gather` of the first run with its settings, perhaps none.
+
+    Example:
+        >>> [found] = by_experiment(read_csv("runs/results.csv"), [Experiment(seed=1)])
+    """
+    names = [name for name in (*_IDENTITY, *SETTINGS) if name not in ("name", "alone")]
+
+    def key(values, submodel):
+        return (submodel, *(values[name] for name in names))
+
+    runs = {}
+    for index, row in rows.iterrows():
+        sources = runs.setdefault(key(row, row["submodel"] if row["alone"] else ""), {})
+        sources.setdefault(row["source"], []).append(index)
+    found = [runs.get(key(vars(one), one.submodel), {"": []}) for one in experiments]
+    return [rows.loc[next(iter(sources.values()))] for sources in found]
 
 
 def label_variants(rows, mix=False, split=False):

@@ -50,13 +50,20 @@ def define_flags(values=flags.FLAGS):
     )
 
 
-def report(paths, values, beside=None):
-    """Writes and prints the report, into what `beside` or else `paths` have in common."""
+def report(paths, values, beside=None, experiments=None):
+    """Writes and prints the report, into what `beside` or else `paths` have in common.
+
+    Of all that `paths` hold, `experiments` may choose some.
+    """
     command.start_tensorflow()
+    import pandas as pd
+
     from ipkd_tf import reports
     from ipkd_tf.output import files
 
     rows, left_out = reports.gather(paths)
+    if experiments is not None:
+        rows = pd.concat(reports.by_experiment(rows, experiments), ignore_index=True)
     by_reason = {}
     for path, why in left_out.items():
         by_reason.setdefault(why, []).append(path)

@@ -9,12 +9,14 @@ Settings after -- go to every run. Each --vary crosses the runs with values of a
 values other than its flag file's has them in its name, such as a_epochs_20_method_none, and one
 that nobody teaches is the same whatever lambda or temperature. The arguments may stand in a file,
 one a line: sweep --flagfile=FILE. What is finished is skipped and what was interrupted goes on, so
-the same command may be given again at any time; Ctrl-C and SIGTERM let what is going on save.
+the same command may be given again at any time; Ctrl-C and SIGTERM let what is going on save. To
+go on on another machine, take --csv along and name it with --recorded there.
 
 One run after another uses all cores for each. Small networks train more of them an hour with
 --jobs=N: N at a time, each on its share of the cores, and of the GPUs in CUDA_VISIBLE_DEVICES.
 """
 
+import dataclasses
 import itertools
 import re
 import sys
@@ -42,6 +44,12 @@ def define_flags(values=flags.FLAGS):
         "values that hold commas. Several cross.",
         flag_values=values,
     )
+    define(
+        "recorded",
+        [],
+        "CSV files that --csv wrote: a run whose scores stand in one is not made again unless it "
+        "must teach, and is reported with the others. For runs of another machine.",
+    )
     report.define_flags(values)
     flags.adopt_module_key_flags(report, values)  # so that --help shows them
 
@@ -68,9 +76,9 @@ def main(arguments):
     command.start_tensorflow()
     from ipkd_tf.training import sweep as sweeps
 
-    runs = list_runs(arguments)
+    runs = _mark_recorded(list_runs(arguments))
     failed, received = sweeps.sweep(runs, FLAGS.jobs)
-    finished = [run for run in runs if run.result]
+    finished = [run for run in runs if run.result or run.recorded]
     print(f"{len(finished)} of {len(runs)} runs are finished.", flush=True)
     for directory, status in failed.items():
         print(f"sweep: {directory} failed, status {status}", file=sys.stderr)
@@ -79,8 +87,21 @@ def main(arguments):
         return 128 + received
     if finished:
         everywhere = [str(run.directory) for run in runs]
-        report.report([str(run.directory) for run in finished], FLAGS, beside=everywhere)
+        paths = [str(run.directory) for run in finished if run.result]
+        experiments = [run.experiment for run in finished]
+        report.report([*paths, *FLAGS.recorded], FLAGS, everywhere, experiments)
     return 1 if failed else 0
+
+
+def _mark_recorded(runs):
+    from ipkd_tf import reports
+
+    known, _ = reports.gather(FLAGS.recorded)
+    found = reports.by_experiment(known, [run.experiment for run in runs])
+    if recorded := sum(not rows.empty for rows in found):
+        print(f"Scores of {recorded} of {len(runs)} runs are recorded.", flush=True)
+    pairs = zip(runs, found, strict=True)
+    return [dataclasses.replace(run, recorded=not rows.empty) for run, rows in pairs]
 
 
 def _values(text):

@@ -25,10 +25,14 @@ if hasattr(signal, "SIGHUP"):  # not on Windows
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of a sweep: its settings, and the program with arguments that trains it."""
+    """One run of a sweep: its settings, and the program with arguments that trains it.
+
+    `recorded` says that its scores are known from elsewhere: it is made only if it must teach.
+    """
 
     experiment: Experiment
     command: list
+    recorded: bool = False
 
     @property
     def directory(self):
@@ -52,7 +56,7 @@ class Run:
 
 
 def sweep(runs, jobs=1):
-    """Runs what is not finished, in the order given, but teachers before those they teach.
+    """Runs what is not finished or recorded, in the order given, but teachers before students.
 
     A failed run does not stop the others. SIGINT, SIGTERM and SIGHUP are passed on to the runs that
     are going on, which save and end; the sweep then ends too.
@@ -71,7 +75,7 @@ def sweep(runs, jobs=1):
             data set was not the same for all, or one that is still needed is not there.
     """
     _check_directories(runs)
-    runs = _teachers_first(runs)
+    runs = _without_recorded(_teachers_first(runs))
     _check_data(runs)
     _check_data_is_there(runs)
     failed = {}
@@ -127,6 +131,17 @@ def _teachers_first(runs):
     for run in runs:
         add(run, [])
     return list(ordered.values())
+
+
+def _without_recorded(runs):
+    """Those that are finished here or must be trained here, if only to teach one that must."""
+    kept, wanted = [], set()
+    for run in reversed(runs):  # a teacher comes after those it teaches
+        if run.result or not run.recorded or run.directory.resolve() in wanted:
+            kept.insert(0, run)
+            if not run.result:
+                wanted.update(run.teachers)
+    return kept
 
 
 def _check_data(runs):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import sys
 import textwrap
 from unittest import mock
@@ -125,6 +126,38 @@ class SweepTest(parameterized.TestCase):
         self.assertIn("6 of 6 runs are finished.", out)
         run_program(sweep, "--flagfile=all.sweep")
         self.assertLen(self.calls(), 6)
+
+    def test_runs_of_another_machine_are_reported_and_made_only_to_teach(self):
+        options = ("--formats=markdown", "--csv=scores.csv")
+        deterministic = ("--", "--deterministic=true")
+        run_program(sweep, "none.flags", "--seeds=3,5", *options, *deterministic)
+        shutil.rmtree("runs")
+        arguments = ("none.flags", "ipkd.flags", "--seeds=3,5", "--recorded=scores.csv", *options)
+        status, out, err = run_program(sweep, *arguments, *deterministic)
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("Scores of 2 of 4 runs are recorded.", out)
+        self.assertIn("4 of 4 runs are finished.", out)
+        self.assertLen(self.calls(), 4)  # two on each machine
+        self.assertRegex(out, r"average +\| +\*\*70.00 ± 7.07\*\* \| +\*\*70.00 ± 7.07\*\*")
+        scores = pathlib.Path("scores.csv").read_text()
+        self.assertLen(scores.splitlines(), 1 + 4 * 2 * 2)
+        run_program(sweep, *arguments, *deterministic)
+        self.assertEqual(pathlib.Path("scores.csv").read_text(), scores)
+
+        # With other settings none is recorded, and what is only teaches.
+        status, out, _ = run_program(sweep, *arguments)
+        self.assertNotIn("recorded", out)
+        shutil.rmtree("runs")
+        pathlib.Path("calls").unlink()
+        taught = pathlib.Path("taught.flags")
+        taught.write_text(
+            "--flagfile=base\n--epochs=4\n--method=kd\n--teacher=runs/none/seed{seed}\n"
+        )
+        files = ("none.flags", "ipkd.flags", "taught.flags", "--seeds=3", "--recorded=scores.csv")
+        status, out, _ = run_program(sweep, *files, *options, *deterministic)
+        self.assertEqual(
+            [call[0] for call in self.calls()], ["--flagfile=none.flags", "--flagfile=taught.flags"]
+        )
 
     def test_a_failing_run_gives_status_1_and_a_report_of_the_rest(self):
         pathlib.Path("broken.flags").write_text("--epochs=4\n")
