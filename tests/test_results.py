@@ -2,7 +2,7 @@
 
 import pathlib
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ipkd_tf import reports
 from ipkd_tf.reports import tables
@@ -19,7 +19,7 @@ def marked_documents():
     return {path: text for path, text in texts.items() if "<!-- report: " in text}
 
 
-class ResultsTest(absltest.TestCase):
+class ResultsTest(parameterized.TestCase):
     def test_results_and_marks_come_together(self):
         self.assertEqual(RESULTS.exists(), ROOT / "docs" / "results.md" in marked_documents())
 
@@ -31,13 +31,17 @@ class ResultsTest(absltest.TestCase):
                 command = COMMAND.format(path.relative_to(ROOT))
                 self.assertEqual(text, reports.fill(text, comparisons), f"run {command}")
 
-    def test_tables_of_the_evidence_are_its_scores(self):
+    @parameterized.parameters([("main", "alone_msdnet", "kd_full")])
+    def test_tables_of_the_evidence_are_its_scores(self, studies):
         text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-        rows = reports.read_csv(ROOT / "runs/evidence/main.csv")
+        rows, _ = reports.gather(ROOT / f"runs/evidence/{study}.csv" for study in studies)
         rows = reports.label_variants(rows[rows["which"] == "last"])
         for comparison in reports.compare(rows):
-            for make in (tables.accuracies, tables.differences, tables.losses):
-                self.assertIn(f"\n{make(comparison).markdown()}\n", text)
+            made = [tables.accuracies(comparison), tables.differences(comparison)]
+            if len(studies) > 1:
+                made += [tables.losses(comparison), tables.training(comparison)]
+            for table in filter(None, made):
+                self.assertIn(f"\n{table.markdown()}", text)
 
     def test_what_labels_at_full_weight_do(self):
         text = (ROOT / "docs/results.md").read_text(encoding="utf-8")

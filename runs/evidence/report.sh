@@ -7,6 +7,6 @@ for scores in runs/evidence/*.csv; do
     study=$(basename "$scores" .csv)
     python -m ipkd_tf report "$scores" --split --epoch="$epoch" --output="runs/report/${study}_$epoch"
 done
-# Each alone and frozen teachers beside the methods: rows of five studies.
-python -m ipkd_tf report runs/evidence/main.csv runs/evidence/alone_*.csv runs/evidence/kd.csv \
-    runs/evidence/kd_full.csv --split --epoch="$epoch" --output="runs/report/baselines_$epoch"
+# Each alone and frozen teachers beside the methods: rows of up to five studies.
+python -m ipkd_tf report runs/evidence/main.csv runs/evidence/alone_*.csv runs/evidence/kd*.csv \
+    --split --epoch="$epoch" --output="runs/report/baselines_$epoch"
