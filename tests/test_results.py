@@ -31,8 +31,8 @@ class ResultsTest(parameterized.TestCase):
                 command = COMMAND.format(path.relative_to(ROOT))
                 self.assertEqual(text, reports.fill(text, comparisons), f"run {command}")
 
-    @parameterized.parameters([("main", "alone_msdnet", "kd_full")])
-    def test_tables_of_the_evidence_are_its_scores(self, studies):
+    @parameterized.parameters(("main", "alone_msdnet", "kd_full"))
+    def test_tables_of_the_evidence_are_its_scores(self, *studies):
         text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
         rows, _ = reports.gather(ROOT / f"runs/evidence/{study}.csv" for study in studies)
         rows = reports.label_variants(rows[rows["which"] == "last"])
