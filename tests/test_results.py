@@ -45,7 +45,7 @@ class ResultsTest(parameterized.TestCase):
             if "chain" not in studies:
                 made += [tables.losses(comparison), tables.training(comparison)]
             for table in filter(None, made):
-                self.assertIn(f"\n{table.markdown()}", text)
+                self.assertIn(f"\n{table.markdown()}\n", text)
 
     def test_what_labels_at_full_weight_do(self):
         text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
