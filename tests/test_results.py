@@ -47,6 +47,21 @@ class ResultsTest(parameterized.TestCase):
             for table in filter(None, made):
                 self.assertIn(f"\n{table.markdown()}\n", text)
 
+    def test_sentence_of_the_readme(self):
+        rows = reports.read_csv(ROOT / "runs/evidence/main.csv")
+        rows = rows[(rows["which"] == "last") & (rows["model"] == "msdnet_small")]
+        [comparison] = reports.compare(reports.label_variants(rows))
+        cells = comparison.cells[comparison.cells["method"] == "ipkd_ta_m"].set_index("submodel")
+        figures = [
+            f"{cell.difference:.1f} {{}}{cell.confidence_low:.1f}, {cell.confidence_high:.1f}]"
+            for cell in (cells.loc[name] for name in ("average", "exit_1", "exit_4"))
+        ]
+        text = (ROOT / "README.md").read_text(encoding="utf-8")
+        self.assertIn(f"n = {int(cells.loc['average', 'pairs'])} seeds", text)
+        self.assertIn(figures[0].format("points [95 % interval "), text)
+        self.assertIn(f"{figures[1].format('[')} at the first", text)
+        self.assertIn(f"{figures[2].format('[')} at the last", text)
+
     def test_what_labels_at_full_weight_do(self):
         text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
         rows = reports.read_csv(ROOT / "runs/evidence/levers.csv")

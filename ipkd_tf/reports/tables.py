@@ -124,11 +124,16 @@ def _paper_average(comparison, variants):
 def _note(comparison):
     """How the accuracies came about and what they rest on."""
     seeds = [comparison.seeds(*variant) for variant in comparison.variants]
-    several = [_join(own) for own in seeds if len(own) > 1]
+    several = {}  # columns by the seeds they have in common
+    for variant, own in zip(comparison.variants, seeds, strict=True):
+        if len(own) > 1:
+            several.setdefault(_join(own), []).append(paper.title(*variant))
     parts = [_protocol(comparison.rows)]
     if several:
-        each = several[:1] if len(set(several)) == 1 else map(_join, seeds)
-        parts.append(f"mean ± standard deviation over seeds {_join(each, ' / ')}")
+        first, *others = several
+        others = _join([f"{_join(several[own])}: {own}" for own in others], "; ")
+        text = f"mean ± standard deviation over seeds {first}"
+        parts.append(f"{text} ({others})" if others else text)
     if len(seeds) > 1:
         parts.append("best of each row in bold")
     if single := sorted({own[0] for own in seeds if len(own) == 1}):

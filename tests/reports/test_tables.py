@@ -108,7 +108,7 @@ says nothing; † one pair, so no interval."""
             for seed in seeds:
                 write_result(self.root, method, seed)
         note = tables.accuracies(compare(self.root)).note
-        self.assertIn("over seeds 0, 1 / 1, 2, 4;", note)
+        self.assertIn("over seeds 0, 1 (IPKD: 1, 2, 4);", note)
 
     def test_mixed_runs_have_columns_of_their_own(self):
         write_result(self.root, "ipkd", name="long", epochs=8)
