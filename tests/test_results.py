@@ -5,7 +5,7 @@ import pathlib
 from absl.testing import absltest, parameterized
 
 from ipkd_tf import reports
-from ipkd_tf.reports import tables
+from ipkd_tf.reports import evidence, tables
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "runs" / "results.csv"
@@ -36,7 +36,10 @@ class ResultsTest(parameterized.TestCase):
         text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
         rows, _ = reports.gather(ROOT / f"runs/evidence/{study}.csv" for study in studies)
         rows = reports.label_variants(rows[rows["which"] == "last"])
-        for comparison in reports.compare(rows):
+        comparisons = reports.compare(rows)
+        if ahead := evidence.count_ahead(comparisons):
+            self.assertIn(f"\n{ahead.markdown()}\n", text)
+        for comparison in comparisons:
             if len(comparison.variants) == 1:  # in a sentence
                 [cell] = comparison.cells[comparison.cells["submodel"] == "average"].itertuples()
                 self.assertIn(f"{cell.accuracy:.2f} ± {cell.standard_deviation:.2f} %", text)
@@ -49,18 +52,24 @@ class ResultsTest(parameterized.TestCase):
 
     def test_sentence_of_the_readme(self):
         rows = reports.read_csv(ROOT / "runs/evidence/main.csv")
-        rows = rows[(rows["which"] == "last") & (rows["model"] == "msdnet_small")]
-        [comparison] = reports.compare(reports.label_variants(rows))
-        cells = comparison.cells[comparison.cells["method"] == "ipkd_ta_m"].set_index("submodel")
-        figures = [
-            f"{cell.difference:.1f} {{}}{cell.confidence_low:.1f}, {cell.confidence_high:.1f}]"
-            for cell in (cells.loc[name] for name in ("average", "exit_1", "exit_4"))
-        ]
+        rows = reports.label_variants(rows[rows["which"] == "last"])
         text = (ROOT / "README.md").read_text(encoding="utf-8")
-        self.assertIn(f"n = {int(cells.loc['average', 'pairs'])} seeds", text)
-        self.assertIn(figures[0].format("points [95 % interval "), text)
-        self.assertIn(f"{figures[1].format('[')} at the first", text)
-        self.assertIn(f"{figures[2].format('[')} at the last", text)
+        expected = {
+            "msdnet_small": {
+                "average": "by {} points [95 % interval {}, {}] on average",
+                "exit_1": "{} [{}, {}] at the first",
+                "exit_4": "{} [{}, {}] at the last",
+            },
+            "slimmable_mobilenet_v1_small": {"average": "slimmable network by {} [{}, {}]"},
+        }
+        for comparison in reports.compare(rows):
+            cells = comparison.cells[comparison.cells["method"] == "ipkd_ta_m"]
+            cells = cells.set_index("submodel")
+            for name, sentence in expected[comparison.model].items():
+                cell = cells.loc[name]
+                scores = (cell["difference"], cell["confidence_low"], cell["confidence_high"])
+                self.assertIn(sentence.format(*(f"{score:.1f}" for score in scores)), text)
+                self.assertIn(f"n = {cell['pairs']:.0f} seeds", text)
 
     def test_what_labels_at_full_weight_do(self):
         text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
